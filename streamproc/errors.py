@@ -54,7 +54,8 @@ class Fault(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in self if part)
+        key = "" if self.where.endswith(self.key) else self.key
+        return ": ".join(part for part in (self.where, key, self.message) if part)
 
 
 class ConfigError(UsageError):

@@ -110,7 +110,7 @@ class StateConfig(BaseModel):
     )
     max_ahead: Seconds = Field(
         default=60.0,
-        description="A book more than so many seconds ahead of its `collected_at` is rejected as `future`.",
+        description="A book or trade more than so many seconds ahead of its `collected_at` is refused.",
     )
 
     @field_validator("bar_grace")

@@ -1,0 +1,105 @@
+"""The settings beside ``state:``; they decide how the work is done, never what a number means."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from streamproc.config.state import Seconds, StateConfig
+
+PARTITIONINGS = (("exchange", "symbol", "date"), ("exchange", "date"))
+
+
+def _known_partitioning(keys: tuple[str, ...]) -> tuple[str, ...]:
+    if keys not in PARTITIONINGS:
+        known = " or ".join(f"[{', '.join(choice)}]" for choice in PARTITIONINGS)
+        raise PydanticCustomError("partitioning", "must be {known}", {"known": known})
+    return keys
+
+
+def _as_text(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, bool | int | float) else value
+
+
+class Section(BaseModel):
+    """A section of the configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class SinkConfig(Section):
+    """How rows become Parquet files (section ``sink:``)."""
+
+    partition_by: Annotated[tuple[str, ...], AfterValidator(_known_partitioning)] = Field(
+        default=("exchange", "symbol", "date"),
+        description="Folders of the output; [exchange, date] for thousands of symbols.",
+    )
+    buffer_rows: Annotated[int, Field(strict=True, ge=1)] = Field(
+        default=131_072,
+        description="Rows of a stream kept in memory before they are written.",
+    )
+    row_group_rows: Annotated[int, Field(strict=True, ge=1)] = Field(
+        default=65_536,
+        description="Most rows in a row group.",
+    )
+    compression_level: Annotated[int, Field(strict=True, ge=1, le=22)] = Field(
+        default=1,
+        description="Level of the zstd compression, 1 to 22.",
+    )
+
+
+class LocalConfig(Section):
+    """How files are read and work is committed (section ``local:``)."""
+
+    commit_interval: Seconds = Field(
+        default=1.0,
+        description="`watch` commits at least every so many seconds.",
+    )
+    chunk_bytes: Annotated[int, Field(strict=True, ge=1024, le=2**30)] = Field(
+        default=4 * 2**20,
+        description="Bytes read at a time, 1024 to 2^30; a longer line is read whole all the same.",
+    )
+    settle: Seconds = Field(
+        default=10.0,
+        description="Seconds that a file must be unchanged before `watch --after` deletes or moves it.",
+    )
+
+
+class KafkaConfig(Section):
+    """How to reach the brokers (section ``kafka:``)."""
+
+    bootstrap_servers: Annotated[str, Field(strict=True, min_length=1)] = Field(
+        default="localhost:9092",
+        description="Brokers to begin with, host:port, comma-separated.",
+    )
+    properties: dict[str, Annotated[str, Field(strict=True), BeforeValidator(_as_text)]] = Field(
+        default={},
+        description="Client properties, handed to librdkafka as they are.",
+    )
+
+
+class LogConfig(Section):
+    """What is said on stderr while the program works (section ``log:``)."""
+
+    format: Literal["auto", "json", "text"] = Field(
+        default="auto",
+        description="`json`, `text`, or `auto`: text on a terminal, else JSON lines.",
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="The least severe that is said: `debug`, `info`, `warning` or `error`.",
+    )
+
+
+class Settings(Section):
+    """All settings, one attribute a section."""
+
+    state: StateConfig = Field(
+        default=StateConfig(),
+        description="What the numbers mean. A stored state is refused under other values.",
+    )
+    sink: SinkConfig = Field(default=SinkConfig(), description="How rows become Parquet files.")
+    local: LocalConfig = Field(default=LocalConfig(), description="How files are read and work is committed.")
+    kafka: KafkaConfig = Field(default=KafkaConfig(), description="How to reach the brokers.")
+    log: LogConfig = Field(default=LogConfig(), description="What is said on stderr while the program works.")
