@@ -26,8 +26,9 @@ Values are YAML; where a key takes text, that of a flag or variable is taken as 
 each with its place; an unknown key or an unknown `STREAMPROC_` variable is a fault too. Times are in seconds, whole
 multiples of 0.001.
 
-Single client properties of Kafka: `--set kafka.properties.linger.ms=5`, or `STREAMPROC_KAFKA__PROPERTIES__SASL_PASSWORD`
-for `sasl.password` (an underscore stands for a dot, so that a secret can come from the environment).
+Single client properties of Kafka: `--set kafka.properties.linger.ms=5`, or
+`STREAMPROC_KAFKA__PROPERTIES__SASL_PASSWORD` for `sasl.password` (an underscore stands for a dot, so that a secret can
+come from the environment).
 
 One variable is no setting: `STREAMPROC_CACHE_DIR`, the folder of the compiled kernels (by default `streamproc` in the
 user's cache folder).

@@ -1,0 +1,387 @@
+"""The command line: each command parses its flags, calls one function and prints what it returns."""
+
+import contextlib
+import functools
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn
+
+import typer
+from rich.console import Console
+from typer import Argument, Option
+
+from streamproc import __version__
+from streamproc.config.load import Loaded, load
+from streamproc.errors import UsageError
+from streamproc.observe import logs
+from streamproc.observe.progress import BarProgress, LogProgress, Progress, QuietProgress
+from streamproc.observe.report import tell_error, tell_summary
+from streamproc.observe.stop import StopRequest
+
+if TYPE_CHECKING:
+    from streamproc.config import Settings
+
+BROKEN_PIPE = 141
+"""What a shell reports of a program whose reader went away."""
+
+EVERY_COMMAND = "Every command"
+
+app = typer.Typer(
+    name="streamproc",
+    help="Order-book streams in; features and bars out, as Parquet.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="The settings in force.")
+app.add_typer(config_app, name="config")
+
+
+def _switch(name: str, text: str, panel: str | None = None) -> Any:
+    return Option(name, metavar="", help=text, rich_help_panel=panel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """The flags that every command has, and what follows from them."""
+
+    config: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Configuration file.",
+            show_default="./config.yaml if there",
+            rich_help_panel=EVERY_COMMAND,
+        ),
+    ] = None
+    overrides: Annotated[
+        list[str] | None,
+        Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set one key, such as state.max_levels=20. Repeatable.",
+            rich_help_panel=EVERY_COMMAND,
+        ),
+    ] = None
+    as_json: Annotated[bool, _switch("--json", "Print the summary as JSON on stdout.", EVERY_COMMAND)] = False
+    quiet: Annotated[bool, _switch("--quiet", "Say nothing but warnings and errors.", EVERY_COMMAND)] = False
+    log_format: Annotated[
+        Literal["auto", "json", "text"] | None,
+        Option(help="Lines on stderr: auto is text on a terminal, else JSON.", rich_help_panel=EVERY_COMMAND),
+    ] = None
+    debug: Annotated[bool, _switch("--debug", "Show the traceback of an error.", EVERY_COMMAND)] = False
+
+    @functools.cached_property
+    def loaded(self) -> Loaded:
+        """The settings with their origins."""
+        flags = [f"log.format={self.log_format}"] if self.log_format else []
+        return load(self.config, [*(self.overrides or ()), *flags])
+
+    @property
+    def settings(self) -> "Settings":
+        return self.loaded.settings
+
+    @functools.cached_property
+    def console(self) -> Console:
+        """Stderr."""
+        return Console(stderr=True)
+
+    @property
+    def _line_format(self) -> logs.Format:
+        chosen = self.settings.log.format
+        if chosen == "auto":
+            return "text" if self.console.is_terminal else "json"
+        return chosen
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Log lines as configured, and the progress that suits stderr."""
+        logs.configure(self._line_format, "warning" if self.quiet else self.settings.log.level, self.console)
+        progress: Progress = LogProgress()
+        if self.quiet:
+            progress = QuietProgress()
+        elif self._line_format == "text" and self.console.is_terminal:
+            progress = BarProgress(self.console)
+        try:
+            yield progress
+        finally:
+            progress.finish()
+
+    def finish(self, summary: Mapping[str, Any], output: Path | None = None) -> None:
+        """Print the summary: with --json to stdout, else to stderr."""
+        if self.as_json:
+            print_out(json.dumps(summary))
+        elif not self.quiet:
+            tell_summary(summary, output, self.console, as_log=self._line_format == "json")
+
+
+def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], None]:
+    """Register a function as a command: it gets an Invocation, its users the flags of one beside the function's own."""
+
+    def register(function: Callable[..., None]) -> None:
+        every = inspect.signature(Invocation).parameters
+        own = list(inspect.signature(function).parameters.values())[1:]
+
+        @functools.wraps(function)
+        def wrapper(**flags: Any) -> None:
+            invocation = Invocation(**{flag: flags.pop(flag) for flag in every})
+            with errors_told(invocation.debug):
+                function(invocation, **flags)
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *every.values())]
+        vars(wrapper)["__signature__"] = inspect.Signature(parameters)
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        group.command(name)(wrapper)
+
+    return register
+
+
+@contextlib.contextmanager
+def errors_told(debug: bool) -> Iterator[None]:
+    """End the process with what went wrong on stderr and the exit code that belongs to it."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, typer.Exit):
+            raise
+        sys.exit(tell_error(_from_typer(error), debug))
+
+
+def print_out(text: str) -> None:
+    """Print to stdout; a reader that has gone away ends the process quietly."""
+    with reader_may_leave():
+        print(text, flush=True)
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Around writes to stdout: a closed pipe is no error, and not to be met again when the interpreter ends."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+
+
+def _from_typer(error: BaseException) -> BaseException:
+    if not isinstance(error, typer.TyperException):
+        return error
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "streamproc"
+    message = error.format_message().replace("Input should be", "must be")
+    return UsageError(message, hint=f"see `{path} --help`")
+
+
+def spread_inputs(arguments: Sequence[str]) -> list[str]:
+    """``--input a b`` as ``--input a --input b``, so that a shell's glob can stand after one ``--input``."""
+    spread: list[str] = []
+    collecting = False
+    for argument in arguments:
+        if argument.startswith("-") and argument != "-":
+            collecting = argument == "--input" or argument.startswith("--input=")
+        elif collecting and spread[-1] != "--input":
+            spread.append("--input")
+        spread.append(argument)
+    return spread
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    given = spread_inputs(sys.argv[1:] if arguments is None else arguments)
+    with errors_told(debug="--debug" in given):
+        sys.exit(app(args=given, prog_name="streamproc", standalone_mode=False) or 0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_out(f"streamproc {__version__}")
+        raise typer.Exit
+
+
+def _help_alone(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(UsageError.exit_code)
+
+
+config_app.callback(invoke_without_command=True)(_help_alone)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    _version: Annotated[
+        bool, Option("--version", metavar="", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    _help_alone(context)
+
+
+Inputs = Annotated[
+    list[str],
+    Option(
+        "--input", metavar="PATH...", help="Files, folders, globs, or - for stdin: .ndjson, .jsonl, plain, .gz, .zst."
+    ),
+]
+Output = Annotated[Path, Option("--output", metavar="DIR", help="Folder of hf/, bars/ and rejects/.")]
+Fresh = Annotated[bool, _switch("--fresh", "Start afresh, although the state is of another configuration.")]
+
+
+@command(app, "run")
+def run(
+    call: Invocation,
+    inputs: Inputs,
+    output: Output,
+    state: Annotated[
+        Path | None, Option(metavar="DIR", help="Go on where the run before with this state ended.")
+    ] = None,
+    flush: Annotated[bool, _switch("--flush", "Close the bars that are open at the end of the input.")] = False,
+    workers: Annotated[int, Option(min=1, metavar="N", help="Processes among which the symbols are spread.")] = 1,
+    merge: Annotated[bool, _switch("--merge", "Interleave the inputs by collected_at.")] = False,
+    overwrite: Annotated[bool, _switch("--overwrite", "Replace what is in the output folder.")] = False,
+    fresh: Fresh = False,
+) -> None:
+    """Turn recorded files into features and bars."""
+    from streamproc.local.run import run_files
+
+    settings = call.settings
+    with StopRequest() as stop, call.progress() as progress:
+        summary = run_files(
+            inputs,
+            output,
+            settings,
+            state=state,
+            flush=flush,
+            workers=workers,
+            merge=merge,
+            overwrite=overwrite,
+            fresh=fresh,
+            progress=progress,
+            stop=stop,
+        )
+    call.finish(summary, output)
+    _exit_if_cut_short(summary, stop)
+
+
+def _exit_if_cut_short(summary: Mapping[str, Any], stop: StopRequest) -> None:
+    if summary.get("interrupted") and stop.signum is not None:
+        raise typer.Exit(128 + stop.signum)
+
+
+def _checked_after(after: str) -> str:
+    if after in {"keep", "delete"} or after.removeprefix("move:") not in {after, ""}:
+        return after
+    raise typer.BadParameter(f"{after!r} is none of keep, delete, move:DIR")
+
+
+@command(app, "watch")
+def watch(
+    call: Invocation,
+    directory: Annotated[Path, Option("--input", metavar="DIR", help="Folder in which files appear and grow.")],
+    output: Output,
+    state: Annotated[Path, Option(metavar="DIR", help="Where the work is remembered across restarts.")],
+    after: Annotated[
+        str,
+        Option(
+            metavar="keep|delete|move:DIR",
+            callback=_checked_after,
+            help="What becomes of a file that is taken in and has stopped growing.",
+        ),
+    ] = "keep",
+    fresh: Fresh = False,
+) -> None:
+    """Follow a folder: take in files as they appear and grow, until stopped."""
+    from streamproc.local.watch import watch_directory
+
+    settings = call.settings
+    with StopRequest() as stop, call.progress() as progress:
+        summary = watch_directory(
+            directory, output, settings, state=state, after=after, fresh=fresh, progress=progress, stop=stop
+        )
+    call.finish(summary, output)
+
+
+@contextlib.contextmanager
+def _simulated_file(output: str) -> Iterator[BinaryIO]:
+    if output == "-":
+        with reader_may_leave():
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        return
+    if output.endswith((".gz", ".zst")):
+        raise UsageError(
+            "simulate writes plain NDJSON", where=output, hint="write to - and pipe that through gzip or zstd"
+        )
+    with open(output, "wb") as file:
+        yield file
+
+
+@command(app, "simulate")
+def simulate(
+    call: Invocation,
+    symbols: Annotated[int, Option(metavar="N", help="Number of symbols.")],
+    seconds: Annotated[float, Option(metavar="S", help="Length in event time.")],
+    levels: Annotated[int, Option(metavar="L", help="Price levels a side.")] = 20,
+    rate: Annotated[float, Option(metavar="HZ", help="Books a second and symbol, on average.")] = 10.0,
+    seed: Annotated[int, Option(metavar="K", help="The same seed gives the same bytes.")] = 0,
+    faults: Annotated[bool, _switch("--faults", "Mix in every fault that real streams have.")] = False,
+    output: Annotated[str, Option(metavar="FILE|-", help="File, or - for stdout.")] = "-",
+) -> None:
+    """Make up order books and trades that look like a market's, as NDJSON."""
+    from streamproc import simulate as simulation
+
+    if call.as_json and output == "-":
+        raise UsageError("--json and --output - both want stdout", hint="give --output FILE")
+    market = simulation.Market(symbols, seconds, levels=levels, rate_hz=rate, seed=seed, faults=faults)
+    with call.progress(), _simulated_file(output) as out:
+        summary = simulation.simulate(market, out)
+    call.finish(summary, None if output == "-" else Path(output))
+
+
+@command(app, "compact")
+def compact(
+    call: Invocation, directory: Annotated[Path, Argument(metavar="DIR", help="An output folder of run or watch.")]
+) -> None:
+    """Merge the small files of an output into large ones."""
+    from streamproc.parquet.compact import compact as compact_output
+
+    with call.progress():
+        summary = compact_output(directory, call.settings)
+    call.finish(summary, directory)
+
+
+@command(config_app, "show")
+def config_show(call: Invocation) -> None:
+    """Print every setting with where its value came from, secrets masked."""
+    from streamproc.config.show import as_text, shown
+
+    rows = shown(call.loaded)
+    if call.as_json:
+        print_out(json.dumps({row.key: {"value": row.value, "from": row.origin} for row in rows}))
+        return
+    table = [("KEY", "VALUE", "FROM"), *((row.key, as_text(row.value), row.origin) for row in rows)]
+    wide_key, wide_value = (max(len(line[column]) for line in table) for column in (0, 1))
+    print_out("\n".join(f"{key:{wide_key}}  {value:{wide_value}}  {origin}" for key, value, origin in table))
+
+
+@command(app, "demo")
+def demo(
+    call: Invocation,
+    output: Annotated[Path, Option(metavar="DIR", help="Folder for the demo's files; replaced if there.")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Simulate two minutes of three symbols, run them, and show what comes out."""
+    from streamproc.demo import run_demo
+
+    with StopRequest() as stop, call.progress() as progress:
+        result = run_demo(call.settings, output, progress=progress, stop=stop)
+    call.finish(result.summary, output)
+    _exit_if_cut_short(result.summary, stop)
+    if not call.as_json:
+        with reader_may_leave():
+            result.show()

@@ -1,0 +1,49 @@
+"""SIGINT and SIGTERM as a request: the work ends at its next commit, not in the middle of a write."""
+
+import os
+import signal
+from types import FrameType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Whether the program has been asked to end.
+
+    As a context manager it takes SIGINT and SIGTERM: the first is noted, the second ends the process at once. Without
+    that it is a plain flag, for programs that drive the library themselves. It can stand where an event's ``is_set``
+    is wanted.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        return self.signum is not None
+
+    def is_set(self) -> bool:
+        """The same as ``requested``."""
+        return self.requested
+
+    def request(self, signum: int = signal.SIGTERM) -> None:
+        """Ask for the end as the signal would."""
+        self.signum = signum
+
+    def __enter__(self) -> Self:
+        for signum in SIGNALS:
+            self._previous[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        self._previous.clear()
+
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        self.request(signum)
