@@ -1,0 +1,1 @@
+"""Rows in files: written, read back, merged."""
