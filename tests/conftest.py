@@ -12,5 +12,5 @@ settings.load_profile("repeatable")
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith("STREAMPROC_") and name != "STREAMPROC_CACHE_DIR":
+        if name.startswith("STREAMPROC_") and not name.startswith(("STREAMPROC_CACHE_DIR", "STREAMPROC_TEST_")):
             monkeypatch.delenv(name)
