@@ -204,7 +204,8 @@ def _print_version(wanted: bool) -> None:
 
 def _help_alone(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        print(context.get_help(), file=sys.stderr)
+        with contextlib.redirect_stdout(sys.stderr):  # typer prints it itself
+            context.get_help()
         raise typer.Exit(UsageError.exit_code)
 
 
@@ -246,9 +247,9 @@ def run(
     fresh: Fresh = False,
 ) -> None:
     """Turn recorded files into features and bars."""
+    settings = call.settings
     from streamproc.local.run import run_files
 
-    settings = call.settings
     with StopRequest() as stop, call.progress() as progress:
         summary = run_files(
             inputs,
@@ -295,9 +296,9 @@ def watch(
     fresh: Fresh = False,
 ) -> None:
     """Follow a folder: take in files as they appear and grow, until stopped."""
+    settings = call.settings
     from streamproc.local.watch import watch_directory
 
-    settings = call.settings
     with StopRequest() as stop, call.progress() as progress:
         summary = watch_directory(
             directory, output, settings, state=state, after=after, fresh=fresh, progress=progress, stop=stop
@@ -332,13 +333,14 @@ def simulate(
     output: Annotated[str, Option(metavar="FILE|-", help="File, or - for stdout.")] = "-",
 ) -> None:
     """Make up order books and trades that look like a market's, as NDJSON."""
-    from streamproc import simulate as simulation
+    from streamproc.simulate import Market
+    from streamproc.simulate import simulate as simulate_market
 
     if call.as_json and output == "-":
         raise UsageError("--json and --output - both want stdout", hint="give --output FILE")
-    market = simulation.Market(symbols, seconds, levels=levels, rate_hz=rate, seed=seed, faults=faults)
+    market = Market(symbols, seconds, levels=levels, rate_hz=rate, seed=seed, faults=faults)
     with call.progress(), _simulated_file(output) as out:
-        summary = simulation.simulate(market, out)
+        summary = simulate_market(market, out)
     call.finish(summary, None if output == "-" else Path(output))
 
 
@@ -347,10 +349,11 @@ def compact(
     call: Invocation, directory: Annotated[Path, Argument(metavar="DIR", help="An output folder of run or watch.")]
 ) -> None:
     """Merge the small files of an output into large ones."""
+    settings = call.settings
     from streamproc.parquet.compact import compact as compact_output
 
     with call.progress():
-        summary = compact_output(directory, call.settings)
+        summary = compact_output(directory, settings)
     call.finish(summary, directory)
 
 
@@ -376,10 +379,11 @@ def demo(
     ),
 ) -> None:
     """Simulate two minutes of three symbols, run them, and show what comes out."""
+    settings = call.settings
     from streamproc.demo import run_demo
 
     with StopRequest() as stop, call.progress() as progress:
-        result = run_demo(call.settings, output, progress=progress, stop=stop)
+        result = run_demo(settings, output, progress=progress, stop=stop)
     call.finish(result.summary, output)
     _exit_if_cut_short(result.summary, stop)
     if not call.as_json:
