@@ -1,0 +1,240 @@
+"""The engine's kernels: a record into its symbol's state and out as rows, and the loop over the lines of a chunk."""
+
+from streamproc.bars import SymbolBars, add_book_to_bars, add_invalid_to_bars, add_trade_to_bars, advance_stream, close_idle_bars, flush_bars
+from streamproc.engine.output import FUTURE, LATE, NO_TIMESTAMP
+from streamproc.engine.symbols import UNKNOWN, find
+from streamproc.features.flow import advance_books, advance_trades, flow_words, release_trades, seen_before
+from streamproc.features.structural import mid_price, structure
+from streamproc.jit import kernel, load_u8, part
+from streamproc.parse.record import ABSENT_TIME, BOOK
+from streamproc.parse.scan import NEWLINE, scan, skip_blanks
+from streamproc.schema import LINE_WORD, LOCKED, NULL_INT, SYMBOL_WORD, word
+from streamproc.state.layout import LEFT, PAGE
+
+DONE, DECLINED_LINE, NEW_SYMBOL, NO_ROOM = range(4)
+"""Why `process` came back: the chunk is done; the reference parser must take the line; the symbol must be registered; buffers or
+pools must grow."""
+
+ARRIVED, CHANGED = 1, 2
+"""Bits of `Arrays.dirty`: a record came since the idle clock looked; state changed since the last snapshot."""
+
+TIMESTAMP, COLLECTED_AT, LATENCY = word("hf", "timestamp"), word("hf", "collected_at"), word("hf", "latency_ms")
+EXCHANGE_CLOCK, NONCE, GENERATION = word("hf", "exchange_clock"), word("hf", "nonce"), word("hf", "generation")
+FLAGS, UPDATES, INVALID_BOOKS = word("hf", "book_flags"), word("hf", "updates"), word("hf", "invalid_books")
+INFINITY = float("inf")
+
+
+@part
+def reject(out, line, start, end, reason, t, limit):
+    """Put a line among the rejected ones."""
+    rejected = out.rejected[out.counts[0].rejected]
+    out.counts[0].rejected += 1
+    rejected.line = line
+    rejected.start = start
+    rejected.end = end
+    rejected.reason = reason
+    rejected.t = t
+    rejected.limit = limit
+
+
+@part
+def timely(envelope, params, out, line, start, end):
+    """Whether a book has an event time, not in the future; the first checks that need no state. A trades message always passes."""
+    if envelope.kind != BOOK:
+        return True
+    t, collected_at = envelope.timestamp, envelope.collected_at
+    if t == ABSENT_TIME and collected_at == ABSENT_TIME:
+        reject(out, line, start, end, NO_TIMESTAMP, 0, 0)
+        return False
+    if t != ABSENT_TIME and collected_at != ABSENT_TIME and t > collected_at + params.ahead:
+        reject(out, line, start, end, FUTURE, t, collected_at)
+        return False
+    return True
+
+
+@part
+def has_room(envelope, arrays, params, out):
+    """Whether rows, pages and slots suffice for whatever one record can need."""
+    trades = 0 if envelope.kind == BOOK else envelope.trades
+    counts = out.counts[0]
+    return (
+        counts.hf < len(out.hf.ints)
+        and counts.rejected < len(out.rejected)
+        and counts.bars + bar_rows(trades, params) <= len(out.bars.ints)
+        and arrays.books.free[LEFT] > 0
+        and arrays.trades.free[LEFT] > trades // PAGE + 1
+        and arrays.ids.used[0] < len(arrays.ids.keys)
+    )
+
+
+@part
+def bar_rows(trades, params):
+    """Most bars that a record can close: two a duration and event."""
+    return (trades + 1) * 2 * len(params.durations)
+
+
+@part
+def write_row(arrays, symbol, t, record, r, e, gap, params, line, scratch, rows):
+    """A feature row of a valid book."""
+    envelope = record.envelope[0]
+    head = arrays.head[symbol]
+    row = rows.counts[0].hf
+    rows.counts[0].hf += 1
+    doubles = rows.doubles[row]
+    ints = rows.ints[row]
+    collected_at = envelope.collected_at
+    clock = envelope.timestamp != ABSENT_TIME
+    ints[SYMBOL_WORD] = symbol
+    ints[LINE_WORD] = line
+    ints[TIMESTAMP] = t
+    ints[COLLECTED_AT] = NULL_INT if collected_at == ABSENT_TIME else collected_at
+    ints[LATENCY] = collected_at - t if clock and collected_at != ABSENT_TIME else NULL_INT
+    ints[EXCHANGE_CLOCK] = clock
+    ints[NONCE] = envelope.nonce
+    ints[GENERATION] = head.generation
+    structure(record.bids, envelope.bids, record.asks, envelope.asks, params, doubles, ints)
+    ints[FLAGS] = envelope.flags | (LOCKED if record.bids[0, 0] == record.asks[0, 0] else 0)
+    flow_words(arrays, symbol, t, mid_price(record.bids[0, 0], record.asks[0, 0]), r, e, gap, params, scratch, doubles, ints)
+    ints[UPDATES] = head.updates
+    ints[INVALID_BOOKS] = head.invalid
+    head.updates = 0
+    head.invalid = 0
+
+
+@part
+def is_news(envelope, head, t, counts, out, line, start, end):
+    """Whether a book is neither a duplicate nor late."""
+    if t == head.last_t and envelope.nonce != NULL_INT and envelope.nonce == head.last_nonce:
+        counts.duplicates += 1
+        return False
+    if t < head.last_t:
+        reject(out, line, start, end, LATE, t, head.last_t)
+        return False
+    return True
+
+
+@part
+def take_book(arrays, symbol, record, params, line, start, end, scratch, out):
+    """A timely book into its symbol's state."""
+    envelope = record.envelope[0]
+    head = arrays.head[symbol]
+    counts = out.counts[0]
+    t = envelope.timestamp if envelope.timestamp != ABSENT_TIME else envelope.collected_at
+    if not is_news(envelope, head, t, counts, out, line, start, end):
+        return
+    counts.books += 1
+    head.accepted = 1
+    head.last_t = t
+    head.last_nonce = envelope.nonce
+    own = SymbolBars(symbol, head, arrays.bars[symbol], arrays.closes[symbol])
+    advance_stream(own, t, params, line, out.bars)
+    bids, asks = record.bids, record.asks
+    if envelope.bids == 0 or envelope.asks == 0 or bids[0, 0] > asks[0, 0]:
+        counts.invalid_books += 1
+        head.invalid += 1
+        add_invalid_to_bars(own, t, params, out.bars)
+        return
+    r, e, gap = advance_books(arrays.books, head, t, bids, asks, params)
+    release_trades(arrays.trades, head, t, params)
+    head.updates += 1
+    add_book_to_bars(own, t, bids, asks, r, e, params, out.bars)
+    bucket = t // params.emit if params.emit > 0 else head.bucket + 1
+    if bucket != head.bucket:
+        head.bucket = bucket
+        write_row(arrays, symbol, t, record, r, e, gap, params, line, scratch, out.hf)
+
+
+@part
+def take_trades(arrays, symbol, record, params, line, out):
+    """A trades message into its symbol's state."""
+    envelope = record.envelope[0]
+    head = arrays.head[symbol]
+    counts = out.counts[0]
+    own = SymbolBars(symbol, head, arrays.bars[symbol], arrays.closes[symbol])
+    counts.trades += 1
+    head.accepted = 1
+    collected_at = envelope.collected_at
+    for k in range(envelope.trades):
+        trade = record.trades[k]
+        t = trade.timestamp if trade.timestamp != ABSENT_TIME else collected_at
+        ahead = collected_at != ABSENT_TIME and t > collected_at + params.ahead
+        # Written so that NaN and infinity fail too.
+        if t == ABSENT_TIME or ahead or not 0.0 < trade.price < INFINITY or not 0.0 < trade.amount < INFINITY:
+            counts.bad_trades += 1
+        elif seen_before(arrays.ids, head, trade.id_low, trade.id_high):
+            counts.duplicate_trades += 1
+        else:
+            advance_trades(arrays.trades, head, t, trade.amount, trade.side)
+            advance_stream(own, t, params, line, out.bars)
+            add_trade_to_bars(own, t, trade.price, trade.amount, trade.side, params, out.bars)
+
+
+@part
+def take(arrays, symbol, record, params, line, start, end, scratch, out):
+    """A record that has passed `timely` and has room into its symbol's state."""
+    arrays.dirty[symbol] = ARRIVED | CHANGED
+    if record.envelope[0].kind == BOOK:
+        take_book(arrays, symbol, record, params, line, start, end, scratch, out)
+    else:
+        take_trades(arrays, symbol, record, params, line, out)
+
+
+@part
+def line_end(data, i):
+    """Position of the newline that ends the line at i."""
+    while load_u8(data, i) != NEWLINE:
+        i += 1
+    return i
+
+
+@kernel
+def process(data, position, size, line, parsed, names, arrays, params, record, scratch, out):
+    """Take lines from `position` on until the end or something that needs Python: (why, position, end of the line, line).
+
+    `parsed` is the symbol of the first line where the reference parser has filled the record with it and room is made, else `UNKNOWN`.
+    """
+    envelope = record.envelope[0]
+    while position < size:
+        begin = skip_blanks(data, position)
+        if load_u8(data, begin) == NEWLINE:
+            position = begin + 1
+            line += 1
+            continue
+        symbol = parsed
+        end = line_end(data, position) if symbol != UNKNOWN else scan(data, begin, record)
+        if end < 0:
+            return DECLINED_LINE, position, line_end(data, position), line
+        if not has_room(envelope, arrays, params, out):
+            return NO_ROOM, position, end, line
+        if timely(envelope, params, out, line, position, end):
+            if symbol == UNKNOWN:
+                symbol = find(
+                    names, data, envelope.exchange_start, envelope.exchange_size, envelope.symbol_start, envelope.symbol_size
+                )
+            if symbol == UNKNOWN:
+                return NEW_SYMBOL, position, end, line
+            take(arrays, symbol, record, params, line, position, end, scratch, out)
+        parsed = UNKNOWN
+        position = end + 1
+        line += 1
+    return DONE, position, position, line
+
+
+@kernel
+def flush(first, last, arrays, params, rows):
+    """Close the open bars of the symbols [first, last)."""
+    for symbol in range(first, last):
+        own = SymbolBars(symbol, arrays.head[symbol], arrays.bars[symbol], arrays.closes[symbol])
+        flush_bars(own, params, -1, rows)
+        arrays.dirty[symbol] |= CHANGED
+
+
+@kernel
+def close_idle(first, last, idle_ms, arrays, params, rows):
+    """Close the bars of the symbols [first, last) that have been silent for `idle_ms` ms, each its own."""
+    for symbol in range(first, last):
+        before = arrays.head[symbol].stream_t
+        own = SymbolBars(symbol, arrays.head[symbol], arrays.bars[symbol], arrays.closes[symbol])
+        close_idle_bars(own, idle_ms[symbol], params, -1, rows)
+        if arrays.head[symbol].stream_t != before:
+            arrays.dirty[symbol] |= CHANGED

@@ -1,0 +1,99 @@
+"""What the engine gives out: row words, counts and rejected lines, in arrays that kernels fill."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc.config import StateConfig
+from streamproc.schema import BAR_WIDTH, width
+from streamproc.state.layout import BOOK_SUMS, TRADE_SUMS
+
+COUNTS = np.dtype(
+    [
+        ("hf", "i8"),  # rows in the buffers now
+        ("bars", "i8"),
+        ("rejected", "i8"),  # lines in the buffer of rejected ones now
+        ("books", "i8"),  # since the start
+        ("trades", "i8"),
+        ("duplicates", "i8"),
+        ("invalid_books", "i8"),
+        ("late_events", "i8"),
+        ("duplicate_trades", "i8"),
+        ("bad_trades", "i8"),
+    ]
+)
+
+REASONS = ("no_timestamp", "future", "late")
+NO_TIMESTAMP, FUTURE, LATE = range(3)
+
+REJECTED = np.dtype(
+    [
+        ("line", "i8"),
+        ("start", "i8"),  # where the line lies in the data
+        ("end", "i8"),
+        ("reason", "i8"),
+        ("t", "i8"),  # its event time
+        ("limit", "i8"),  # what that was compared with
+    ]
+)
+
+
+class RowBuffer(NamedTuple):
+    """Rows (n, width), seen as doubles and as ints; how many there are stands in the counts."""
+
+    doubles: NDArray[np.float64]
+    ints: NDArray[np.int64]
+    counts: NDArray[np.void]
+
+    @classmethod
+    def of(cls, words: NDArray[np.int64], counts: NDArray[np.void]) -> "RowBuffer":
+        """A buffer over words."""
+        return cls(words.view(np.float64), words, counts)
+
+
+class Output(NamedTuple):
+    """Row buffers, rejected lines, counts."""
+
+    hf: RowBuffer
+    bars: RowBuffer
+    rejected: NDArray[np.void]
+    counts: NDArray[np.void]
+
+
+class Scratch(NamedTuple):
+    """Sums of a window and of a piece of it."""
+
+    books: NDArray[np.void]
+    trades: NDArray[np.void]
+
+    @classmethod
+    def empty(cls) -> "Scratch":
+        """Room for both."""
+        return cls(np.zeros(2, BOOK_SUMS), np.zeros(2, TRADE_SUMS))
+
+
+def empty_output(config: StateConfig) -> Output:
+    """Buffers without room; `with_rows` makes it."""
+    counts = np.zeros(1, COUNTS)
+    hf, bars = (np.zeros((0, words), np.int64) for words in (width("hf", config), BAR_WIDTH))
+    return Output(RowBuffer.of(hf, counts), RowBuffer.of(bars, counts), np.zeros(0, REJECTED), counts)
+
+
+def _roomy(rows: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
+    if used + needed <= len(rows):
+        return rows
+    roomy = np.zeros((max(used + needed, 2 * len(rows)), *rows.shape[1:]), rows.dtype)
+    roomy[:used] = rows[:used]
+    return roomy
+
+
+def with_rows(output: Output, hf: int, bars: int, rejected: int) -> Output:
+    """Room for so many more rows and rejected lines."""
+    used = output.counts[0]
+    return Output(
+        RowBuffer.of(_roomy(output.hf.ints, used["hf"], hf), output.counts),
+        RowBuffer.of(_roomy(output.bars.ints, used["bars"], bars), output.counts),
+        _roomy(output.rejected, used["rejected"], rejected),
+        output.counts,
+    )

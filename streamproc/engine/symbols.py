@@ -1,0 +1,118 @@
+"""Which symbol a record is of: a hash table over the bytes of exchange and symbol, looked up by kernels."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc.jit import kernel, load_u8, part
+
+UNKNOWN = -1
+
+
+class Names(NamedTuple):
+    """The table as kernels see it. Symbol s has the text [starts[s], starts[s + 1]), its exchange ends at splits[s]."""
+
+    slots: NDArray[np.int64]
+    hashes: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    splits: NDArray[np.int64]
+    text: NDArray[np.uint8]
+
+
+@part
+def _hashed(data, start, size, seed):
+    value = seed
+    for k in range(size):
+        value = (value ^ load_u8(data, start + k)) * 0x100000001B3
+    return value ^ ((value >> 32) & 0xFFFFFFFF)
+
+
+@kernel
+def name_hash(data, exchange, exchange_size, symbol, symbol_size):
+    """64-bit FNV-1a hash of a name, the two parts kept apart."""
+    return _hashed(data, symbol, symbol_size, _hashed(data, exchange, exchange_size, 0x4BF29CE484222325) + exchange_size)
+
+
+@part
+def _same(data, start, size, text, at, end):
+    if size != end - at:
+        return False
+    for k in range(size):
+        if data[start + k] != text[at + k]:
+            return False
+    return True
+
+
+@kernel
+def find(names, data, exchange, exchange_size, symbol, symbol_size):
+    """Index of the symbol whose name lies in the data, or `UNKNOWN`."""
+    mask = len(names.slots) - 1
+    hashed = name_hash(data, exchange, exchange_size, symbol, symbol_size)
+    slot = hashed & mask
+    while names.slots[slot] != UNKNOWN:
+        s = names.slots[slot]
+        if (
+            names.hashes[s] == hashed
+            and _same(data, exchange, exchange_size, names.text, names.starts[s], names.splits[s])
+            and _same(data, symbol, symbol_size, names.text, names.splits[s], names.starts[s + 1])
+        ):
+            return s
+        slot = (slot + 1) & mask
+    return UNKNOWN
+
+
+@kernel
+def _place(slots, hashes, count):
+    mask = len(slots) - 1
+    for s in range(count):
+        slot = hashes[s] & mask
+        while slots[slot] != UNKNOWN:
+            slot = (slot + 1) & mask
+        slots[slot] = s
+
+
+class SymbolTable:
+    """Symbols by index, in the order in which they were first seen."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[str, str]] = []
+        self.names = Names(
+            np.full(16, UNKNOWN, np.int64), np.zeros(8, np.int64), np.zeros(9, np.int64), np.zeros(8, np.int64), np.zeros(64, np.uint8)
+        )
+
+    def index(self, exchange: str, symbol: str) -> int:
+        """Index of a symbol, a new one where it is not known yet."""
+        name = exchange.encode() + symbol.encode()
+        text = np.frombuffer(name, np.uint8)
+        split = len(exchange.encode())
+        found = int(find(self.names, text, 0, split, split, len(text) - split))
+        return found if found != UNKNOWN else self._add(exchange, symbol, text, split)
+
+    def _add(self, exchange: str, symbol: str, text: NDArray[np.uint8], split: int) -> int:
+        index = len(self.keys)
+        begin = int(self.names.starts[index])
+        self._make_room(begin + len(text))
+        names = self.names
+        names.hashes[index] = name_hash(text, 0, split, split, len(text) - split)
+        names.splits[index] = begin + split
+        names.starts[index + 1] = begin + len(text)
+        names.text[begin : begin + len(text)] = text
+        self.keys.append((exchange, symbol))
+        slot = int(names.hashes[index]) & (len(names.slots) - 1)
+        while names.slots[slot] != UNKNOWN:
+            slot = (slot + 1) & (len(names.slots) - 1)
+        names.slots[slot] = index
+        return index
+
+    def _make_room(self, bytes_needed: int) -> None:
+        names = self.names
+        count = len(self.keys)
+        if bytes_needed > len(names.text):
+            names = names._replace(text=np.resize(names.text, 2 * bytes_needed))
+        if count == len(names.hashes):
+            longer = 2 * count
+            slots = np.full(2 * longer, UNKNOWN, np.int64)
+            _place(slots, names.hashes, count)
+            names = Names(slots, np.resize(names.hashes, longer), np.resize(names.starts, longer + 1), np.resize(names.splits, longer), names.text)
+        self.names = names

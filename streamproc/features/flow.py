@@ -1,0 +1,198 @@
+"""Flow: what needs memory. Returns, order-flow imbalance, trades, the spread's regime, and their windows."""
+
+import math
+
+import numpy as np
+
+from streamproc.features.structural import BAND_COLUMNS, LEVEL_COLUMNS, NAN, finite, mid_price, relative
+from streamproc.features.windows import book_window, move_cursor, move_trade_cursor, trade_window
+from streamproc.jit import part
+from streamproc.schema import HF_HORIZON, LEVELS_WORD, NULL_INT, word
+from streamproc.state.layout import IDS, NONE, PAGE
+from streamproc.state.pages import append_book, append_trade, live_pages, restart_books, trim_books, trim_trades
+
+LOG_RETURN, OFI, GAP = word("hf", "log_return"), word("hf", "ofi"), word("hf", "gap_ms")
+REGIME, TIGHT_FRACTION = word("hf", "spread_regime"), word("hf", "tight_frac_{w}s")
+HORIZON_COLUMNS = len(HF_HORIZON)
+
+WAITING_PAGES = 2048
+"""Trades later than the last book wait for books to reach them; at most 65,536 more than there were at that book."""
+
+
+@part
+def log_return(mid, mid_before):
+    """ln(mid / mid_before), the quotient first."""
+    return finite(math.log(mid / mid_before))
+
+
+@part
+def order_flow(head, bid, bid_size, ask, ask_size):
+    """Order-flow imbalance of one update at the best level (Cont, Kukanov, Stoikov, arXiv 1011.6402)."""
+    e = 0.0
+    if bid >= head.bid:
+        e += bid_size
+    if bid <= head.bid:
+        e -= head.bid_size
+    if ask <= head.ask:
+        e -= ask_size
+    if ask >= head.ask:
+        e += head.ask_size
+    return finite(e)
+
+
+@part
+def newest_book(pool, head):
+    """The last valid book in the ring."""
+    return pool.points[head.books.last, (head.books.head - 1) % PAGE]
+
+
+@part
+def advance_books(pool, head, t, bids, asks, params):
+    """Take a valid book into the ring: (r, e, gap in ms). Across a gap nothing is computed and the segment starts again."""
+    bid, bid_size, ask, ask_size = bids[0, 0], bids[0, 1], asks[0, 0], asks[0, 1]
+    mid = mid_price(bid, ask)
+    r = NAN
+    e = NAN
+    gap = NULL_INT if head.valid_t == NONE else t - head.valid_t
+    spent_tight = 0
+    if head.valid_t == NONE or gap > params.gap:
+        restart_books(pool, head)
+        head.first_t = t
+    else:
+        before = newest_book(pool, head).tight
+        spent_tight = (before >> 1) + (before & 1) * gap
+        r = log_return(mid, mid_price(head.bid, head.ask))
+        e = order_flow(head, bid, bid_size, ask, ask_size)
+    tight = (ask - bid) / mid <= params.tight_threshold
+    if head.books.head % PAGE == 0:
+        trim_books(pool, head, t - params.longest)
+    append_book(pool, head, t, mid, r, e, (spent_tight << 1) | tight)
+    head.valid_t = t
+    head.bid = bid
+    head.bid_size = bid_size
+    head.ask = ask
+    head.ask_size = ask_size
+    return r, e, gap
+
+
+@part
+def release_trades(pool, head, t, params):
+    """Drop the trades that no window from the valid book at t on will hold."""
+    trim_trades(pool, head, t - params.horizons[-1])
+    head.pages_at_book = live_pages(head.trades)
+
+
+@part
+def advance_trades(pool, head, t, amount, side):
+    """Take an accepted trade into the ring, its time made non-decreasing."""
+    head.traded = 1
+    head.trade_t = max(head.trade_t, t)
+    if head.trades.head % PAGE == 0 and live_pages(head.trades) >= head.pages_at_book + WAITING_PAGES:
+        trim_trades(pool, head, pool.points[head.trades.first, PAGE - 1].t)
+    append_trade(pool, head, head.trade_t, amount, side)
+
+
+@part
+def seen_before(pool, head, low, high):
+    """Whether a trade id is among the symbol's last accepted ones; if not, it takes the place of the oldest. 0, 0: no id."""
+    if low == 0 and high == 0:
+        return False
+    if head.id_slot == NONE:
+        head.id_slot = pool.used[0]
+        pool.used[0] += 1
+    keys = pool.keys[head.id_slot]
+    heads = pool.chains[head.id_slot, 0]
+    nexts = pool.chains[head.id_slot, 1]
+    bucket = id_bucket(low, high)
+    place = heads[bucket]
+    while place != NONE:
+        if keys[place, 0] == low and keys[place, 1] == high:
+            return True
+        place = nexts[place]
+    place = head.id_count % IDS
+    if head.id_count >= IDS:
+        forget_id(keys, heads, nexts, place)
+    keys[place, 0] = low
+    keys[place, 1] = high
+    nexts[place] = heads[bucket]
+    heads[bucket] = place
+    head.id_count += 1
+    return False
+
+
+@part
+def id_bucket(low, high):
+    """Hash chain of an id."""
+    mixed = (low ^ (high * 0x5851F42D4C957F2D)) * 0x2545F4914F6CDD1D
+    return (mixed >> 40) & (IDS - 1)
+
+
+@part
+def forget_id(keys, heads, nexts, place):
+    """Take the id at a place out of its chain."""
+    bucket = id_bucket(keys[place, 0], keys[place, 1])
+    if heads[bucket] == place:
+        heads[bucket] = nexts[place]
+        return
+    before = heads[bucket]
+    while nexts[before] != place:
+        before = nexts[before]
+    nexts[before] = nexts[place]
+
+
+@part
+def tight_fraction(pool, head, cursor, t, params):
+    """Share of the time in (max(t - w, first), t] spent in tight, counted in whole ms; null when that is empty."""
+    move_cursor(pool, head, cursor, t - params.regime)
+    begin = max(t - params.regime, head.first_t)
+    if begin == t:
+        return NAN
+    until_t = newest_book(pool, head).tight >> 1
+    if cursor.before == 0:
+        return until_t / (t - begin)
+    until_begin = (cursor.tight >> 1) + (cursor.tight & 1) * (begin - cursor.t)
+    return (until_t - until_begin) / (t - begin)
+
+
+@part
+def book_horizon(pool, head, cursor, t, horizon, mid, sums, doubles, at):
+    """Return, volatility, variance and order-flow imbalance over one horizon into words `at` to `at + 3`."""
+    move_cursor(pool, head, cursor, t - horizon)
+    book_window(pool, head, cursor, sums[0], sums[1])
+    total = sums[0]
+    doubles[at] = log_return(mid, cursor.mid) if cursor.before else NAN
+    doubles[at + 1] = finite(math.sqrt(total.deviation / (total.n - 1))) if total.n >= 2 else NAN
+    doubles[at + 2] = finite(total.rr) if total.n >= 1 else NAN
+    doubles[at + 3] = finite(total.ofi) if total.ofi_n >= 1 else NAN
+
+
+@part
+def trade_horizon(pool, head, cursor, edge, reached, sums, doubles, at):
+    """Volume and imbalance of the trades later than `edge` and reached into words `at` and `at + 1`."""
+    move_trade_cursor(pool, head, cursor, edge)
+    trade_window(pool, cursor, reached.seq, sums[0], sums[1])
+    total = sums[0]
+    doubles[at] = finite(total.volume) if head.traded else NAN
+    doubles[at + 1] = relative(total.buy - total.sell, total.buy + total.sell)
+
+
+@part
+def flow_words(arrays, symbol, t, mid, r, e, gap, params, scratch, doubles, ints):
+    """All columns of a row that need memory. The newest element of the ring is the row's own book."""
+    head = arrays.head[symbol]
+    cursors, trade_cursors = arrays.cursors[symbol], arrays.trade_cursors[symbol]
+    horizons = len(params.horizons)
+    doubles[LOG_RETURN] = r
+    doubles[OFI] = e
+    ints[GAP] = gap
+    ints[REGIME] = newest_book(arrays.books, head).tight & 1
+    doubles[TIGHT_FRACTION] = tight_fraction(arrays.books, head, cursors[horizons], t, params)
+    reached = trade_cursors[horizons]
+    move_trade_cursor(arrays.trades, head, reached, t)
+    at = LEVELS_WORD + LEVEL_COLUMNS * params.levels + BAND_COLUMNS * len(params.bands)
+    for k in range(horizons):
+        horizon = params.horizons[k]
+        book_horizon(arrays.books, head, cursors[k], t, horizon, mid, scratch.books, doubles, at)
+        trade_horizon(arrays.trades, head, trade_cursors[k], t - horizon, reached, scratch.trades, doubles, at + 4)
+        ints[at + 6] = np.int64(t - head.first_t >= horizon)
+        at += HORIZON_COLUMNS
