@@ -100,7 +100,8 @@ class Invocation:
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
         """Log lines as configured, and the progress that suits stderr."""
-        logs.configure(self._line_format, "warning" if self.quiet else self.settings.log.level, self.console)
+        level = self.settings.log.level
+        logs.configure(self._line_format, "warning" if self.quiet and level != "error" else level, self.console)
         progress: Progress = LogProgress()
         if self.quiet:
             progress = QuietProgress()

@@ -21,6 +21,9 @@ _HINTS = {
     errno.EDQUOT: "free some of the quota and run the command again",
     errno.EACCES: "check who may read and write it",
     errno.EPERM: "check who may read and write it",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "give a file, not a folder",
     errno.EROFS: "choose a place that can be written",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
 }
