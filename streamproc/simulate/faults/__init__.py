@@ -1,0 +1,1 @@
+"""Every oddity that real streams have, on request and counted."""
