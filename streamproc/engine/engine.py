@@ -1,6 +1,7 @@
 """The engine: bytes in, row words out. It knows neither files nor Kafka, and no clock."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from streamproc.parse.ccxt import Book, RawParser, Reject, Trades
 from streamproc.parse.record import ABSENT_TIME, BOOK, TRADES, Record
 from streamproc.schema import NULL_INT, UNSORTED
 from streamproc.engine.symbols import UNKNOWN, SymbolTable
-from streamproc.state.layout import PAGE, Params, empty_arrays, with_id_slot, with_pages, with_symbols
+from streamproc.state.snapshot import BOOK_KIND, TRADE_KIND, Changes, Loaded, Snapshots
+from streamproc.state.layout import ARRIVED, CHANGED, PAGE, Params, empty_arrays, with_id_slots, with_pages, with_symbols
 
 LEVELS_AT_START = 4096
 TRADES_AT_START = 4096
@@ -55,6 +57,7 @@ class Engine:
         self._record = Record.empty(LEVELS_AT_START, TRADES_AT_START)
         self._scratch = Scratch.empty()
         self._parser = RawParser()
+        self._snapshots = Snapshots()
         self._rejected: list[Rejected] = []
 
     @property
@@ -119,9 +122,24 @@ class Engine:
 
     def arrived(self) -> NDArray[np.intp]:
         """Indices of the symbols that had a record since the last call."""
-        found = np.flatnonzero(self.arrays.dirty & kernels.ARRIVED)
-        self.arrays.dirty[found] &= kernels.CHANGED
+        found = np.flatnonzero(self.arrays.dirty & ARRIVED)
+        self.arrays.dirty[found] &= CHANGED
         return found
+
+    def changes(self) -> Changes:
+        """The state that changed since the last call, as keys and values for a store."""
+        return self._snapshots.changes(self.arrays, self.symbols.keys)
+
+    def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take over the state that a store holds, into an engine that has seen nothing. Raises `StateError` where it is damaged."""
+        loaded = Loaded.of(entries, self.index)
+        symbols = len(self.symbols.keys)
+        self.arrays = self.arrays._replace(
+            books=with_pages(self.arrays.books, loaded.pages(BOOK_KIND)),
+            trades=with_pages(self.arrays.trades, loaded.pages(TRADE_KIND)),
+            ids=with_id_slots(self.arrays.ids, symbols),
+        )
+        self._snapshots.load(loaded, self.arrays, self.symbols.keys)
 
     def index(self, exchange: str, symbol: str) -> int:
         """Index of a symbol, its empty state made where it is new."""
@@ -144,7 +162,7 @@ class Engine:
         self.arrays = self.arrays._replace(
             books=with_pages(self.arrays.books, 1),
             trades=with_pages(self.arrays.trades, trades // PAGE + 2),
-            ids=with_id_slot(self.arrays.ids),
+            ids=with_id_slots(self.arrays.ids, 1),
         )
 
     def _register(self, data: NDArray[np.uint8]) -> None:

@@ -3,20 +3,18 @@
 from streamproc.bars import SymbolBars, add_book_to_bars, add_invalid_to_bars, add_trade_to_bars, advance_stream, close_idle_bars, flush_bars
 from streamproc.engine.output import FUTURE, LATE, NO_TIMESTAMP
 from streamproc.engine.symbols import UNKNOWN, find
-from streamproc.features.flow import advance_books, advance_trades, flow_words, release_trades, seen_before
+from streamproc.features.flow import advance_books, advance_trades, flow_words, release_trades
 from streamproc.features.structural import mid_price, structure
 from streamproc.jit import kernel, load_u8, part
 from streamproc.parse.record import ABSENT_TIME, BOOK
 from streamproc.parse.scan import NEWLINE, scan, skip_blanks
 from streamproc.schema import LINE_WORD, LOCKED, NULL_INT, SYMBOL_WORD, word
-from streamproc.state.layout import LEFT, PAGE
+from streamproc.state.layout import ARRIVED, CHANGED, LEFT, PAGE
+from streamproc.state.trade_ids import is_remembered, remember_id
 
 DONE, DECLINED_LINE, NEW_SYMBOL, NO_ROOM = range(4)
 """Why `process` came back: the chunk is done; the reference parser must take the line; the symbol must be registered; buffers or
 pools must grow."""
-
-ARRIVED, CHANGED = 1, 2
-"""Bits of `Arrays.dirty`: a record came since the idle clock looked; state changed since the last snapshot."""
 
 TIMESTAMP, COLLECTED_AT, LATENCY = word("hf", "timestamp"), word("hf", "collected_at"), word("hf", "latency_ms")
 EXCHANGE_CLOCK, NONCE, GENERATION = word("hf", "exchange_clock"), word("hf", "nonce"), word("hf", "generation")
@@ -161,9 +159,10 @@ def take_trades(arrays, symbol, record, params, line, out):
         # Written so that NaN and infinity fail too.
         if t == ABSENT_TIME or ahead or not 0.0 < trade.price < INFINITY or not 0.0 < trade.amount < INFINITY:
             counts.bad_trades += 1
-        elif seen_before(arrays.ids, head, trade.id_low, trade.id_high):
+        elif is_remembered(arrays.ids, head, trade.id_low, trade.id_high):
             counts.duplicate_trades += 1
         else:
+            remember_id(arrays.ids, head, trade.id_low, trade.id_high)
             advance_trades(arrays.trades, head, t, trade.amount, trade.side)
             advance_stream(own, t, params, line, out.bars)
             add_trade_to_bars(own, t, trade.price, trade.amount, trade.side, params, out.bars)

@@ -8,7 +8,7 @@ from streamproc.features.structural import BAND_COLUMNS, LEVEL_COLUMNS, NAN, fin
 from streamproc.features.windows import book_window, move_cursor, move_trade_cursor, trade_window
 from streamproc.jit import part
 from streamproc.schema import HF_HORIZON, LEVELS_WORD, NULL_INT, word
-from streamproc.state.layout import IDS, NONE, PAGE
+from streamproc.state.layout import NONE, PAGE
 from streamproc.state.pages import append_book, append_trade, live_pages, restart_books, trim_books, trim_trades
 
 LOG_RETURN, OFI, GAP = word("hf", "log_return"), word("hf", "ofi"), word("hf", "gap_ms")
@@ -90,54 +90,6 @@ def advance_trades(pool, head, t, amount, side):
     if head.trades.head % PAGE == 0 and live_pages(head.trades) >= head.pages_at_book + WAITING_PAGES:
         trim_trades(pool, head, pool.points[head.trades.first, PAGE - 1].t)
     append_trade(pool, head, head.trade_t, amount, side)
-
-
-@part
-def seen_before(pool, head, low, high):
-    """Whether a trade id is among the symbol's last accepted ones; if not, it takes the place of the oldest. 0, 0: no id."""
-    if low == 0 and high == 0:
-        return False
-    if head.id_slot == NONE:
-        head.id_slot = pool.used[0]
-        pool.used[0] += 1
-    keys = pool.keys[head.id_slot]
-    heads = pool.chains[head.id_slot, 0]
-    nexts = pool.chains[head.id_slot, 1]
-    bucket = id_bucket(low, high)
-    place = heads[bucket]
-    while place != NONE:
-        if keys[place, 0] == low and keys[place, 1] == high:
-            return True
-        place = nexts[place]
-    place = head.id_count % IDS
-    if head.id_count >= IDS:
-        forget_id(keys, heads, nexts, place)
-    keys[place, 0] = low
-    keys[place, 1] = high
-    nexts[place] = heads[bucket]
-    heads[bucket] = place
-    head.id_count += 1
-    return False
-
-
-@part
-def id_bucket(low, high):
-    """Hash chain of an id."""
-    mixed = (low ^ (high * 0x5851F42D4C957F2D)) * 0x2545F4914F6CDD1D
-    return (mixed >> 40) & (IDS - 1)
-
-
-@part
-def forget_id(keys, heads, nexts, place):
-    """Take the id at a place out of its chain."""
-    bucket = id_bucket(keys[place, 0], keys[place, 1])
-    if heads[bucket] == place:
-        heads[bucket] = nexts[place]
-        return
-    before = heads[bucket]
-    while nexts[before] != place:
-        before = nexts[before]
-    nexts[before] = nexts[place]
 
 
 @part

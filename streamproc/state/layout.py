@@ -145,6 +145,9 @@ TRADE_CURSOR = np.dtype(
     ]
 )
 
+ARRIVED, CHANGED = 1, 2
+"""Bits of `Arrays.dirty`: a record came since the idle clock looked; state changed since the last snapshot."""
+
 LINKS = 1 + (LEVELS - 1)
 """Links of a page: to the next one, past the run it begins, past the long run it begins."""
 
@@ -220,7 +223,7 @@ class Arrays(NamedTuple):
     closes: NDArray[np.void]  # (S, D) CLOSE
     cursors: NDArray[np.void]  # (S, H + 1) CURSOR: one a horizon, and the regime's
     trade_cursors: NDArray[np.void]  # (S, H + 1) TRADE_CURSOR: one a horizon, and the end of what t has reached
-    dirty: NDArray[np.uint8]  # (S,) changed since the last snapshot
+    dirty: NDArray[np.uint8]  # (S,) ARRIVED, CHANGED
     books: Pool
     trades: Pool
     ids: IdPool
@@ -290,12 +293,12 @@ def with_pages(pool: Pool, needed: int) -> Pool:
     return Pool(_lengthened(pool.points, length), _lengthened(pool.sums, length), links, pool.free)
 
 
-def with_id_slot(pool: IdPool) -> IdPool:
-    """At least one free slot."""
+def with_id_slots(pool: IdPool, needed: int) -> IdPool:
+    """At least `needed` free slots."""
     before = len(pool.keys)
-    if pool.used[0] < before:
+    if before - pool.used[0] >= needed:
         return pool
-    length = _grown(before, before + 1)
+    length = _grown(before, before + needed)
     chains = _lengthened(pool.chains, length)
     chains[before:] = NONE
     return IdPool(_lengthened(pool.keys, length), chains, pool.used)
