@@ -24,7 +24,7 @@ from streamproc.simulate import Market, simulate
 
 MARKET = Market(symbols=3, seconds=120, levels=20, rate_hz=10.0, seed=1)
 BARS_SHOWN = 2
-NARROWEST = 110
+NARROWEST = 80
 
 Row = dict[str, Any]
 Cell = Callable[[Row], str]
@@ -53,14 +53,12 @@ class Demo:
         cells: dict[str, Cell] = {
             "symbol": _symbol,
             "time": lambda row: _clock(row["timestamp"]),
-            "mid": _number("mid_price", "{:,.8g}"),
-            "spread, bps": lambda row: f"{1e4 * row['relative_spread']:.2f}",
-            "imbalance L1": _number("imbalance_L1", "{:+.2f}"),
-            f"OFI {horizon} s": _number(f"ofi_{horizon}s", "{:+,.2f}"),
-            f"volatility {horizon} s": _number(f"realized_vol_{horizon}s", "{:.2e}"),
-            f"volume {horizon} s": _number(f"trade_vol_{horizon}s", "{:,.2f}"),
-            f"trade flow {horizon} s": _number(f"tfi_{horizon}s", "{:+.2f}"),
-            "regime": _number("spread_regime", "{}"),
+            "mid": _number("mid_price", "{:.8g}"),
+            "spread\nbps": lambda row: f"{1e4 * row['relative_spread']:.2f}",
+            "imbal.\nL1": _number("imbalance_L1", "{:+.2f}"),
+            f"OFI\n{horizon} s": _number(f"ofi_{horizon}s", "{:+.5g}"),
+            f"volat.\n{horizon} s": _number(f"realized_vol_{horizon}s", "{:.2e}"),
+            f"volume\n{horizon} s": _number(f"trade_vol_{horizon}s", "{:.6g}"),
         }
         return _table("The newest feature row of each symbol", cells, self._newest("hf", 1))
 
@@ -69,12 +67,9 @@ class Demo:
         cells: dict[str, Cell] = {
             "symbol": _symbol,
             "from": lambda row: _clock(row["timestamp"]),
-            **{name: _number(name, "{:,.8g}") for name in ("open", "high", "low", "close")},
-            "volume": _number("volume", "{:,.2f}"),
-            "OFI": _number("sum_ofi", "{:+,.2f}"),
-            "variance": _number("realized_variance", "{:.2e}"),
+            **{name: _number(name, "{:.8g}") for name in ("open", "high", "low", "close")},
+            "volume": _number("volume", "{:.6g}"),
             "books": _number("count", "{:,}"),
-            "closed by": _number("bar_reason", "{}"),
         }
         rows = self._newest("bars", BARS_SHOWN, lambda row: row["duration"] == duration)
         return _table(f"The newest bars of {shortest(duration)} s", cells, rows)
@@ -156,7 +151,7 @@ def _number(column: str, form: str) -> Cell:
 
 
 def _table(title: str, cells: dict[str, Cell], rows: list[Row]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", expand=False)
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
     for name in cells:
         table.add_column(name, justify="left" if name == "symbol" else "right", no_wrap=True)
     for row in rows:
