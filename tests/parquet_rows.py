@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from streamproc import schema
-from streamproc.config import StateConfig
+from streamproc.config import SinkConfig, StateConfig
+from streamproc.parquet.writer import PartitionedWriter, publish
 from streamproc.schema import NULL_INT, Column, Stream
 
 Words = npt.NDArray[np.int64]
@@ -89,6 +90,31 @@ def table_rows(table: pa.Table) -> list[list[Any]]:
         for column in table.columns
     ]
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def write_output(
+    output: Path,
+    *commits: Words,
+    stream: Stream,
+    config: StateConfig,
+    sink: SinkConfig,
+    keys: Sequence[tuple[str, str]] = KEYS,
+    stem: str = "run",
+) -> None:
+    """Write and publish rows, one commit after the other."""
+    staging = output / "_pending"
+    writer = PartitionedWriter(stream, config, sink, staging, "unused")
+    for number, words in enumerate(commits):
+        writer.begin(f"{stem}-{number:04d}")
+        writer.add(words, keys)
+        publish(writer.finish(), output)
+
+
+def in_order(stream: Stream, config: StateConfig, rows: list[list[Any]]) -> list[list[Any]]:
+    """Rows by exchange, symbol, timestamp and duration; equal ones as they come."""
+    names = [column.name for column in schema.columns(stream, config)]
+    by = [names.index(name) for name in ("exchange", "symbol", "timestamp", "duration") if name in names]
+    return sorted(rows, key=lambda row: [row[i] for i in by])
 
 
 def read_pyarrow(directory: Path) -> pa.Table:
