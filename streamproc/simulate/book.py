@@ -26,10 +26,6 @@ from streamproc.simulate.draws import (
 I64 = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
-# numba compiles a function anew for each plain constant it is called with, and once for all numpy ones.
-BIDS, ASKS = np.int64(0), np.int64(1)
-_BEST = np.int64(0)
-
 SYMBOL_STATE = np.dtype(
     [
         ("event_us", np.int64),  # time of the symbol's next event since the market's start

@@ -16,6 +16,9 @@ MAX_TIME_MS = 4_102_444_800_000
 
 _MAX_SYMBOLS = 100_000
 _MAX_LEVELS = 5_000
+_MAX_SYMBOL_LEVELS = 10_000_000
+"""Some hundred megabytes of books."""
+
 _MAX_RATE_HZ = 10_000.0
 _MIN_RATE_HZ = 0.001
 
@@ -31,7 +34,7 @@ class Market:
     levels : price levels a side.
     rate_hz : books a second a symbol, mean over symbols and time.
     trade_rate_hz : trades messages a second a symbol; None: half of `rate_hz`.
-    seed : picks the market; any integer.
+    seed : picks the market; of an integer the lowest 64 bits count.
     faults : mix in every oddity that real streams have.
     start_ms : first moment of event time, milliseconds since 1970 UTC.
     """
@@ -48,6 +51,7 @@ class Market:
     def __post_init__(self) -> None:
         _check_range("symbols", self.symbols, 1, _MAX_SYMBOLS)
         _check_range("levels", self.levels, 1, _MAX_LEVELS)
+        _check_range("symbols times levels", self.symbols * self.levels, 1, _MAX_SYMBOL_LEVELS)
         _check_range("rate_hz", self.rate_hz, _MIN_RATE_HZ, _MAX_RATE_HZ)
         _check_range("trade_rate_hz", self.trades_hz, 0, _MAX_RATE_HZ)
         _check_range("start_ms", self.start_ms, _EARLIEST_START_MS, MAX_TIME_MS - 1)
@@ -74,4 +78,4 @@ class Market:
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{name} is {value}", hint=f"give a {name} from {low} to {high}")
+        raise UsageError(f"{name} is {value}", hint=f"give {name} from {low} to {high}")

@@ -70,7 +70,8 @@ def chunks(market: Market, listed: list[Instrument], chunk_bytes: int = CHUNK_BY
     """The market's lines in order of arrival, in chunks of about `chunk_bytes`; how they are cut changes no line."""
     terms = instrument_terms(listed, market)
     books = open_books(terms, market.levels, market.seed)
-    books.states["excited_q16"] = (terms["base_rate_q32"] >> 16) * round(SELF_EXCITED_SHARE / (1 - SELF_EXCITED_SHARE))
+    excited_over_base = SELF_EXCITED_SHARE / (1 - SELF_EXCITED_SHARE)
+    books.states["excited_q16"] = (terms["base_rate_q32"] * excited_over_base).astype(np.int64) >> 16
     words = phrases(listed)
     fills = Fills(np.zeros(MAX_FILLS, dtype=np.int64), np.zeros(MAX_FILLS, dtype=np.int64))
     span = Span(market.start_ms, round(market.seconds * 1_000_000), market.symbol_bits)
