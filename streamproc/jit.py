@@ -1,12 +1,13 @@
 """The one way in which kernels are compiled and cached.
 
-A cached kernel is only good for the sources it was compiled from, and numba looks at no more than the file that
-holds the outer function. So the cache folder's name carries a hash of every module that holds kernels.
+A cached kernel is only good for the sources it was compiled from: its own module and all of this package that the module imports, for
+constants are compiled in. numba looks at no more than the function's own file, so the cache folder's name carries their hash.
 """
 
 import functools
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,22 +20,39 @@ from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PACKAGE = Path(__file__).parent
+_IMPORTED = re.compile(rb"^(?:from|import) (streamproc[\w.]*)", re.MULTILINE)
 
-def _sources_hash() -> str:
+
+def _source_of(module: str) -> Path:
+    path = _PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@functools.cache
+def _imports(module: str) -> frozenset[str]:
+    source = _source_of(module)
+    return frozenset(name.decode() for name in _IMPORTED.findall(source.read_bytes())) if source.exists() else frozenset()
+
+
+@functools.cache
+def _sources_hash(module: str) -> str:
     digest = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
-        text = source.read_bytes()
-        if b"streamproc.jit" in text or source == Path(__file__):
-            digest.update(text)
+    found, fresh = {module, __name__}, {module}
+    while fresh:
+        fresh = {name for known in fresh for name in _imports(known)} - found
+        found |= fresh
+    for name in sorted(found):
+        if _source_of(name).exists():
+            digest.update(_source_of(name).read_bytes())
     return digest.hexdigest()
 
 
 @functools.cache
-def cache_directory() -> Path:
-    """Folder of the compiled kernels: `STREAMPROC_CACHE_DIR`, else the user's cache, else (read-only home) the temporary folder."""
+def _cache_directory(module: str) -> Path:
     given = os.environ.get("STREAMPROC_CACHE_DIR")
     base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamproc"
-    folder = base / f"kernels-{_sources_hash()}"
+    folder = base / "kernels" / f"{module.removeprefix('streamproc.')}-{_sources_hash(module)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -45,13 +63,16 @@ def cache_directory() -> Path:
 
 def is_compiled(function: Callable[..., Any]) -> bool:
     """Whether a compiled form of the kernel lies in the cache (of whatever CPU: a hint for a message, no more)."""
-    return any(cache_directory().rglob(f"*.{function.__name__}-*.nbi"))
+    return any(_cache_directory(function.__module__).rglob(f"*.{function.__name__}-*.nbi"))
 
 
 def kernel(function: F) -> F:
-    """Compile `function` as an entry from Python: no objects, no GIL, IEEE-exact (no fastmath), cached on disk."""
+    """Compile `function` as an entry from Python: no objects, no GIL, IEEE-exact (no fastmath).
+
+    The machine code is kept in `STREAMPROC_CACHE_DIR`, else the user's cache, else (read-only home) the temporary folder.
+    """
     before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_directory())
+    numba.config.CACHE_DIR = str(_cache_directory(function.__module__))
     try:
         return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function))
     finally:

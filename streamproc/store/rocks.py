@@ -1,0 +1,93 @@
+"""A store in RocksDB."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
+
+from streamproc.errors import StateError
+
+_WRITE_BUFFER_BYTES = 32 << 20
+_MAX_WAL_BYTES = 128 << 20
+_FILE_NAME = re.compile(r"[\w./-]*(?:\d+\.(?:sst|log)|MANIFEST-\d+|CURRENT|OPTIONS-\d+)")
+
+
+class RocksStore:
+    """Entries in a RocksDB folder, held by one process at a time.
+
+    Every block and log record is checked against its checksum when it is read. `StateError` names the folder, and the file
+    where RocksDB tells it, when one is damaged, missing or held by another process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._told():
+            path.mkdir(parents=True, exist_ok=True)
+            self._db = Rdict(str(path), _options())
+        self._durable = WriteOptions()
+        self._durable.sync = True
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, None when there is none."""
+        with self._told():
+            value: bytes | None = self._db.get(key)
+        return value
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All entries whose keys begin with `prefix`, in the order of their keys."""
+        with self._told():
+            for key, value in self._db.items(from_key=prefix):
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes], *, durable: bool) -> None:
+        """Make all changes or none; `durable`: they outlive a power cut once this returns."""
+        batch = WriteBatch(raw_mode=True)
+        for key in deletes:
+            batch.delete(key)
+        for key, value in puts:
+            batch.put(key, value)
+        with self._told():
+            self._db.write(batch, self._durable if durable else WriteOptions())
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._db.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateError(f"cannot use the state: {error}", where=str(self._path), hint="make room there, or choose a folder that can be written to") from error
+        except Exception as error:  # rocksdict raises bare exceptions with RocksDB's message
+            raise self._fault(str(error)) from error
+
+    def _fault(self, message: str) -> StateError:
+        if "lock" in message.lower() and "LOCK" in message:
+            return StateError(
+                "the state is in use by another process", where=str(self._path), hint="end that process, or give this one a state folder of its own"
+            )
+        named = _FILE_NAME.search(message)
+        where = str(self._path / Path(named.group()).name) if named else str(self._path)
+        return StateError(
+            f"the state cannot be read or written: {message}",
+            where=where,
+            hint="restore the folder from a copy, or start afresh: --fresh with an empty output",
+        )
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_paranoid_checks(True)
+    # Only an unfinished last record is passed over, as a kill leaves it; what is lost beyond that shows in the commit number.
+    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_max_total_wal_size(_MAX_WAL_BYTES)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_keep_log_file_num(2)
+    return options
