@@ -1,8 +1,11 @@
 """`streamproc.read`: the same rows whatever the layout of the files, and errors that name the file."""
 
 import datetime
+import os
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,9 @@ import streamproc
 from streamproc import schema
 from streamproc.config import SinkConfig, StateConfig
 from streamproc.errors import DataError, StreamprocError, UsageError
-from streamproc.parquet import reader
+from streamproc.parquet import listing, reader
+from streamproc.parquet.listing import list_files
+from streamproc.parquet.manifest import swapping
 from streamproc.parquet.reader import read
 from streamproc.schema import Stream
 from tests.parquet_rows import (
@@ -36,6 +41,11 @@ BY_SYMBOL = SinkConfig(buffer_rows=300, row_group_rows=90)
 BY_EXCHANGE = SinkConfig(buffer_rows=300, row_group_rows=90, partition_by=("exchange", "date"))
 LAYOUTS = pytest.mark.parametrize("sink", [BY_SYMBOL, BY_EXCHANGE], ids=["by-symbol", "by-exchange"])
 BOTH = pytest.mark.parametrize("stream", ["hf", "bars"])
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def expected(words: Words, stream: Stream = "hf") -> list[list[Any]]:
@@ -372,3 +382,32 @@ def test_files_swapped_between_listing_and_reading_are_listed_again(
     monkeypatch.setattr(reader, "_scan", swap_first)
     assert table_rows(read(hf)) == expected(words)
     assert moved
+
+
+def test_files_are_not_listed_while_they_are_swapped(hf: Path, words: Words) -> None:
+    (hf / "_compact").mkdir()
+    (hf / "_compact/swap.lock").touch()
+    with ThreadPoolExecutor(1) as pool:
+        with swapping(hf):
+            listed = pool.submit(list_files, hf)
+            with pytest.raises(TimeoutError):
+                listed.result(timeout=0.1)
+        assert len(listed.result(timeout=10)) == len(list(hf.rglob("*.parquet")))
+
+
+def test_files_are_listed_again_when_the_first_compaction_began_meanwhile(
+    hf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks = []
+    walk = listing._walk
+
+    def begin_meanwhile(table: Path, below: PurePosixPath) -> Iterator[PurePosixPath]:
+        if table == hf:
+            walks.append(list(walk(table, below)))
+            (hf / "_compact").mkdir(exist_ok=True)
+            (hf / "_compact/swap.lock").touch()
+        return walk(table, below)
+
+    monkeypatch.setattr(listing, "_walk", begin_meanwhile)
+    assert len(list_files(hf)) == len(list(hf.rglob("*.parquet")))
+    assert len(walks) == 2
