@@ -4,7 +4,7 @@ It takes a line only when it is sure of it: strict JSON, printable ASCII strings
 digits that one exactly rounded operation turns into a double, sorted levels. Anything else it declines (`DECLINED`), and the
 reference parser decides. So it may be conservative, never wrong.
 
-A line ends with its newline, which no token may hold: no scan runs past it, and no end needs to be compared.
+A line ends with its newline, which no token may hold: no byte after it is read, and no end needs to be compared.
 
 Numbers: W. Clinger, How to read floating point numbers accurately, PLDI 1990 (the fast path): a mantissa of at most 2^53 times or
 over a power of ten of at most 10^22, both exact, rounds once.
@@ -13,7 +13,7 @@ over a power of ten of at most 10^22, both exact, rounds once.
 import numpy as np
 
 from streamproc.jit import kernel, load_u8, part
-from streamproc.parse.record import ABSENT_TIME, BOOK, BUY, MAX_TIME, OTHER_SIDE, SELL, TRADES, Record
+from streamproc.parse.record import ABSENT_TIME, BOOK, BUY, MAX_TIME, OTHER_SIDE, SELL, TRADES
 from streamproc.schema import NULL_INT
 
 DECLINED = -1
@@ -71,6 +71,15 @@ def word_at(data, i, size):
     for k in range(min(size, 8)):
         word |= load_u8(data, i + k) << (8 * k)
     return word
+
+
+@part
+def is_literal(data, i, word, size):
+    """Whether the `size` bytes from i on are the word's; none after the first that differs is read."""
+    for k in range(size):
+        if load_u8(data, i + k) != (word >> (8 * k)) & 255:
+            return False
+    return True
 
 
 @part
@@ -139,7 +148,7 @@ def quoted_number(data, i):
 @part
 def number_or_null(data, i):
     """A number, a string that is one, or null (NaN), at i."""
-    if word_at(data, i, 4) == NULL:
+    if is_literal(data, i, NULL, 4):
         return i + 4, NAN
     return quoted_number(data, i)
 
@@ -147,7 +156,7 @@ def number_or_null(data, i):
 @part
 def integer_or_null(data, i, null):
     """A plain integer or null at i; floats and strings are declined."""
-    if word_at(data, i, 4) == NULL:
+    if is_literal(data, i, NULL, 4):
         return i + 4, null
     start = i
     value = 0
@@ -177,9 +186,9 @@ def skip_scalar(data, i):
     c = load_u8(data, i)
     if c == QUOTE:
         return skip_string(data, i + 1)
-    if word_at(data, i, 4) == NULL or word_at(data, i, 4) == TRUE:
+    if is_literal(data, i, NULL, 4) or is_literal(data, i, TRUE, 4):
         return i + 4
-    if word_at(data, i, 5) == FALSE:
+    if is_literal(data, i, FALSE, 5):
         return i + 5
     if c == MINUS:
         i += 1
@@ -585,8 +594,3 @@ def scan(data, i, record):
     i = skip_blanks(data, i)
     complete = has_data and kind == envelope.kind and envelope.exchange_size > 0 and envelope.symbol_size > 0
     return i if complete and load_u8(data, i) == NEWLINE else DECLINED
-
-
-def warm_up(record: Record) -> None:
-    """Compile or load the scanner."""
-    scan(np.frombuffer(b"{}\n", np.uint8), 0, record)
