@@ -28,7 +28,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	@for script in benchmarks/bench_*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; done
 
 docs: $(READY)
 	$(BIN)/python -m streamproc.config yaml > config.yaml.new && mv config.yaml.new config.yaml

@@ -185,7 +185,8 @@ class TestWhereAValueComesFrom:
             assert load(None, (), {}).settings == Settings()
 
     def test_variables_that_are_no_settings(self) -> None:
-        environ = dict.fromkeys(("STREAMPROC_CACHE_DIR", "STREAMPROC_CRASH_AT", "STREAMPROC_TEST_LONG", "PATH"), "x")
+        names = ("CACHE_DIR", "CRASH_AT", "TEST_LONG", "BENCH_DIR")
+        environ = {"PATH": "x", **{f"STREAMPROC_{name}": "x" for name in names}}
         assert load(None, (), environ).settings == Settings()
 
 

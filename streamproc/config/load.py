@@ -19,8 +19,9 @@ from streamproc.errors import ConfigError, Fault
 DEFAULT_FILE = Path("config.yaml")
 DEFAULT_ORIGIN = "default"
 ENVIRONMENT_PREFIX = "STREAMPROC_"
-OTHER_VARIABLES = ("STREAMPROC_CACHE_DIR", "STREAMPROC_CRASH_AT", "STREAMPROC_TEST_")
-"""Variables of the program that are no settings; the last is a prefix."""
+OTHER_VARIABLES = ("STREAMPROC_CACHE_DIR", "STREAMPROC_CRASH_AT")
+OTHER_PREFIXES = ("STREAMPROC_TEST_", "STREAMPROC_BENCH_")
+"""Variables that are no settings: of the program, of its tests and benchmarks."""
 
 SECTIONS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
@@ -220,7 +221,7 @@ def _is_text(path: tuple[str, ...]) -> bool:
 
 
 def _is_other_variable(name: str) -> bool:
-    return name in OTHER_VARIABLES or name.startswith(OTHER_VARIABLES[-1])
+    return name in OTHER_VARIABLES or name.startswith(OTHER_PREFIXES)
 
 
 def _suggestion(key: str) -> str:
