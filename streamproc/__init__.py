@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamproc.config import Settings, StateConfig, load_settings
-    from streamproc.engine import Processor
+    from streamproc.processor import Processor
     from streamproc.local.run import process_files
     from streamproc.parquet.reader import read
 
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 __all__ = ["Processor", "Settings", "StateConfig", "__version__", "load_settings", "process_files", "read"]
 
 _HOMES = {
-    "Processor": "streamproc.engine",
+    "Processor": "streamproc.processor",
     "Settings": "streamproc.config",
     "StateConfig": "streamproc.config",
     "load_settings": "streamproc.config",
