@@ -15,7 +15,7 @@ from streamproc.errors import DataError
 from streamproc.local.collected_at import line_times
 from streamproc.local.inputs import Source
 from streamproc.local.merge import MergedReader
-from streamproc.local.sources import NO_KEY, LineReader, Position, prefix_hash
+from streamproc.local.sources import NO_KEY, Chunk, LineReader, Position, prefix_hash
 from streamproc.parse.ccxt import time_ms
 
 T = 1723161283951
@@ -343,6 +343,19 @@ def test_lines_that_come_later_are_merged_from_there_on(tmp_path: Path) -> None:
         assert [line[5:6] for _, line in drain(resumed)] == expected
 
 
+def test_a_reader_at_its_end_is_out_until_all_are(tmp_path: Path) -> None:
+    other = b"".join(a_line(time, 2) + b"\n" for time in range(4, 100))
+    positions = write_all(tmp_path, [a_line(50, 1), other])
+    path = positions[0].source.path
+    with MergedReader.open(positions, memory_bytes=200) as merge:
+        assert merge.read() is not None
+        assert merge.positions()[0].offset == 0  # the tail is taken and waits for its turn
+        with Path(path).open("ab") as file:
+            file.write(b"\n" + a_line(60, 3) + b"\n")
+        assert {line[5:6] for _, line in drain(merge)} == {b"1", b"2"}
+        assert drain(merge) == [(f"{path}:1", b"\n"), (f"{path}:2", a_line(60, 3) + b"\n")]
+
+
 # ---- bounds and errors
 
 
@@ -370,14 +383,45 @@ def test_hundreds_of_files_are_merged_in_little_memory(tmp_path: Path) -> None:
     assert peak < 5 * memory_bytes < total / 2
 
 
-def test_a_busy_file_gets_more_of_the_memory_than_quiet_ones(tmp_path: Path) -> None:
+def test_files_that_are_busy_one_after_the_other_hold_no_more(tmp_path: Path) -> None:
+    """Each has its hour, for which it is given much memory, and then a rest that must wait until the end."""
+    files = 30
+    hour = b'{"p":"%s","collected_at":%%d}\n' % (b"x" * 950)
+    contents = [
+        b"".join(hour % time for time in (*range(1 + 400 * file, 401 + 400 * file), *range(10**6, 10**6 + 400)))
+        for file in range(files)
+    ]
+    positions = write_all(tmp_path, contents)
+    total = sum(map(len, contents))
+    del contents
+    memory_bytes = 1 << 20
+    tracemalloc.start()
+    lines = 0
+    with MergedReader.open(positions, memory_bytes=memory_bytes) as merge:
+        while (chunk := merge.read()) is not None:
+            lines += chunk.lines
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert lines == files * 800
+    assert peak < 5 * memory_bytes < total / 4
+
+
+def test_a_busy_file_gets_more_of_the_memory_than_quiet_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     busy = b"".join(a_line(1000 + n, n) + b"\n" for n in range(100_000))
     quiet = [b"".join(a_line(1000 + n, n) + b"\n" for n in range(file, 100_000, 5000)) for file in range(50)]
-    chunks = 0
-    with MergedReader.open(write_all(tmp_path, [busy, *quiet]), memory_bytes=1 << 20) as merge:
+    reads: list[Source] = []
+    read = LineReader.read
+
+    def counted_read(reader: LineReader) -> Chunk | None:
+        reads.append(reader.source)
+        return read(reader)
+
+    monkeypatch.setattr(LineReader, "read", counted_read)
+    positions = write_all(tmp_path, [busy, *quiet])
+    with MergedReader.open(positions, memory_bytes=1 << 20) as merge:
         while merge.read() is not None:
-            chunks += 1
-    assert chunks < 80  # 50 for the ends of the quiet files; an equal share would take 200 more
+            pass
+    assert reads.count(positions[0].source) < 30  # an equal share would take 180
 
 
 def test_a_merge_tells_the_warnings_of_its_readers(tmp_path: Path) -> None:

@@ -54,7 +54,11 @@ class ContentStream(Protocol):
 def open_content(source: Source) -> ContentStream:
     """The content of `source` from its first byte on; `DataError` when it cannot be opened."""
     raw = RawFile(source)
-    packing = _packing(raw.peek(_MAGIC_BYTES), source.path)
+    try:
+        packing = _packing(raw.peek(_MAGIC_BYTES), source.path)
+    except BaseException:
+        raw.close()
+        raise
     return raw if packing is None else PackedStream(raw, packing)
 
 
@@ -65,24 +69,20 @@ class RawFile:
 
     def __init__(self, source: Source) -> None:
         self._where = source.name
+        self.seekable = source.fd is None
+        """Whether it is a file of its own: any part can be read again, and it may grow."""
         self.position = 0
         """Bytes taken from the file so far: what progress is measured by."""
         self._peeked = b""
         self._ended = False
         try:
-            self._file = io.FileIO(source.path if source.fd is None else source.fd, closefd=source.fd is None)
+            self._file = io.FileIO(source.path if source.fd is None else source.fd, closefd=self.seekable)
         except OSError as error:
             raise DataError(f"cannot be opened: {error.strerror}", where=self._where, hint=_hint(error)) from error
-        self._grows = source.fd is None
 
     @property
     def raw(self) -> "RawFile":
         return self
-
-    @property
-    def seekable(self) -> bool:
-        """Whether it is a file of its own, of which any part can be read again."""
-        return self._grows
 
     def peek(self, size: int) -> bytes:
         """The first bytes, `size` of them unless the content ends before, without taking them."""
@@ -99,7 +99,7 @@ class RawFile:
             filled = min(len(view), len(self._peeked))
             view[:filled] = self._peeked[:filled]
             self._peeked = self._peeked[filled:]
-        while filled < len(view) and (self._grows or filled == 0 or self._ready()):
+        while filled < len(view) and (self.seekable or filled == 0 or self._ready()):
             count = self._read_once(view[filled:])
             if count == 0:
                 break
@@ -139,7 +139,7 @@ class RawFile:
                 select.select([self._file], [], [])
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=self._where, hint=_hint(error)) from error
-        self._ended = count == 0 and not self._grows
+        self._ended = count == 0 and not self.seekable
         return count
 
 

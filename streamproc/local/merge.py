@@ -4,10 +4,8 @@ The order is that of (key, input, line). A line's key is the largest `collected_
 line, so no file's own order changes; ties go by the order of the inputs. How the files are read does not matter.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +16,35 @@ from streamproc.local.sources import NO_KEY, Chunk, LineReader, Position, tail_i
 
 MEMORY_BYTES = 16 << 20
 _SMALL_CHUNK_BYTES = 64 << 10
+_LINE_BYTES = 64  # as short as lines are taken to be where room for their keys is set aside
 
 
-@dataclass(frozen=True, slots=True)
 class MergedChunk:
-    """Whole lines of several sources. `data` belongs to the merge and is good until its next `read`."""
+    """Whole lines of several sources. `data` belongs to the merge and is good until its next `read`.
 
-    data: bytearray
-    """Of this the first `size` bytes count; the last of them is a newline."""
-    size: int
-    lines: int
-    order: NDArray[np.intp]
-    """(lines,) which of the runs' lines, laid end to end, stands at each place."""
-    runs: tuple["Run", ...]
-    """Where the lines come from, input by input."""
+    Parameters
+    ----------
+    data : of this the first `size` bytes count; the last of them is a newline.
+    inputs : (lines,) which input each line comes from.
+    paths, first_lines : name of each input, and the number of its first line that is in here.
+    """
+
+    def __init__(
+        self, data: bytearray, size: int, inputs: NDArray[np.int64], paths: Sequence[str], first_lines: Sequence[int]
+    ) -> None:
+        self.data = data
+        self.size = size
+        self.lines = len(inputs)
+        self._inputs = inputs
+        self._paths = paths
+        self._first_lines = first_lines
+        self._numbers: NDArray[np.int64] | None = None
 
     def origin(self, line_index: int) -> str:
         """Where line `line_index` (from 0) of the chunk comes from: `path:line`."""
-        place = int(self.order[line_index])
-        run = self.runs[bisect_right(self.runs, place, key=lambda run: run.start) - 1]
-        return f"{run.path}:{run.first_line + place - run.start}"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Consecutive lines of one input within a merged chunk."""
-
-    path: str
-    first_line: int
-    start: int
-    """Lines of the chunk that stand in earlier runs."""
+        if self._numbers is None:
+            self._numbers = _line_numbers(self._inputs, np.array(self._first_lines, np.int64))
+        return f"{self._paths[self._inputs[line_index]]}:{self._numbers[line_index]}"
 
 
 class MergedReader:
@@ -74,8 +71,13 @@ class MergedReader:
         self._memory_bytes = memory_bytes
         self._accept_tail = accept_tail
         keys = [NO_KEY] * len(readers) if keys is None else keys
-        self._lanes = [_Lane(reader, key) for reader, key in zip(readers, keys, strict=True)]
-        self._out = bytearray(0)
+        lines = max(1, memory_bytes // _LINE_BYTES)
+        self._waiting = _Waiting.of(len(readers), max(1, lines // max(1, len(readers))))
+        self._lanes = [_Lane(*each, self._waiting, n) for n, each in enumerate(zip(readers, keys, strict=True))]
+        self._inputs = np.empty(lines, np.int64)
+        self._chunk_bytes = max(1, memory_bytes // 4)
+        self._out = bytearray(self._chunk_bytes)
+        self._held_bytes = self._used_bytes = 0
 
     @classmethod
     def open(
@@ -89,10 +91,8 @@ class MergedReader:
         """A merge that begins at, or goes on from, these positions."""
         readers: list[LineReader] = []
         try:
-            for position in positions:
-                readers.append(
-                    LineReader(position.source, offset=position.offset, first_line=position.first_line, hashing=hashing)
-                )
+            for source, offset, first_line, *_ in positions:
+                readers.append(LineReader(source, offset=offset, first_line=first_line, hashing=hashing))
         except BaseException:
             for reader in readers:
                 reader.close()
@@ -113,15 +113,20 @@ class MergedReader:
 
     def read(self) -> MergedChunk | None:
         """The next lines in merged order, or None at the present end of all inputs."""
+        self._used_bytes = 0
         for lane in self._lanes:
-            if not lane.waiting and not lane.ended:
-                lane.refill(self._share(lane), self._accept_tail)
-        due = self._due()
-        if not due:
+            lane.used_bytes >>= 1  # what is long past counts less and less
+            self._used_bytes += lane.used_bytes
+            if lane.is_used_up and not lane.ended:
+                self._refill(lane)
+        first_lines = [lane.next_line for lane in self._lanes]
+        size, lines = self._fill()
+        if not lines:
             for lane in self._lanes:
                 lane.ended = False
             return None
-        return self._interleave(due)
+        paths = [lane.reader.source.name for lane in self._lanes]
+        return MergedChunk(self._out, size, self._inputs[:lines].copy(), paths, first_lines)
 
     @property
     def readers(self) -> list[LineReader]:
@@ -137,120 +142,122 @@ class MergedReader:
         """Up to where each input has been given out, in the order of the readers; held lines are not given out."""
         return [lane.position() for lane in self._lanes]
 
-    def _share(self, lane: "_Lane") -> int:
-        """Bytes that `lane` may read now: as large a part of the memory as it has of what was given out lately."""
-        small = min(_SMALL_CHUNK_BYTES, self._memory_bytes // len(self._lanes))
-        used = sum(other.used_bytes for other in self._lanes)
-        part = lane.used_bytes / used if used else 1 / len(self._lanes)
-        free = self._memory_bytes - sum(other.held_bytes for other in self._lanes if other is not lane)
-        return max(small, min(int(self._memory_bytes * part), free))
-
-    def _due(self) -> list[tuple["_Lane", int]]:
-        """How many waiting lines of each input come before everything that is still to be read.
-
-        That is what is not behind the last line held of any reader that may have more.
-        """
-        limits = [(lane.last_key, index) for index, lane in enumerate(self._lanes) if not lane.ended]
-        if not limits:
-            return [(lane, lane.waiting) for lane in self._lanes if lane.waiting]
-        limit, limiting = min(limits)
-        counts = ((lane, lane.count_up_to(limit, index <= limiting)) for index, lane in enumerate(self._lanes))
-        return [(lane, count) for lane, count in counts if count]
-
-    def _interleave(self, due: list[tuple["_Lane", int]]) -> MergedChunk:
-        keys = np.concatenate([lane.keys[lane.next : lane.next + count] for lane, count in due])
-        sizes = np.concatenate([np.diff(lane.bounds[lane.next : lane.next + count + 1]) for lane, count in due])
-        order = np.argsort(keys, kind="stable")
-        ends = np.cumsum(sizes[order])
-        total = int(ends[-1])
-        places = np.empty_like(sizes)
-        places[order] = ends - sizes[order]
-        if not total <= len(self._out) <= 2 * max(total, self._memory_bytes):
-            self._out = bytearray(total)
-        out = np.frombuffer(self._out, np.uint8)
-        runs = []
-        start = 0
+    def _fill(self) -> tuple[int, int]:
+        """Fill the output with lines in order: its bytes and lines."""
+        if len(self._out) > self._chunk_bytes:  # a long line's
+            self._out = bytearray(self._chunk_bytes)
+        size = lines = 0
+        while True:
+            used_up, size, lines = _order(*self._waiting, self._inputs, size, lines, len(self._out))
+            if used_up >= 0:
+                lane = self._lanes[used_up]
+                lane.hand_over(self._out)
+                if not lane.ended:
+                    self._refill(lane)
+            elif lines or not size:
+                break
+            else:  # a line of `size` bytes, too long for the output
+                self._out, size = bytearray(size), 0
         for lane in self._lanes:
-            lane.used_bytes >>= 1  # what is long past counts less and less
-        for lane, count in due:
-            runs.append(Run(lane.reader.source.name, lane.next_line, start))
-            _copy_lines(lane.data, lane.bounds, lane.next, places[start : start + count], out)
-            lane.give(count)
-            start += count
-        return MergedChunk(self._out, total, start, order, tuple(runs))
+            lane.hand_over(self._out)
+        return size, lines
+
+    def _refill(self, lane: "_Lane") -> None:
+        """Give `lane` as large a part of the memory as it has of what was given out lately."""
+        self._held_bytes -= lane.held_bytes
+        small = min(_SMALL_CHUNK_BYTES, self._memory_bytes // len(self._lanes))
+        part = lane.used_bytes / self._used_bytes if self._used_bytes else 1 / len(self._lanes)
+        free = self._memory_bytes - self._held_bytes
+        lane.refill(max(small, min(int(self._memory_bytes * part), free)), self._accept_tail)
+        self._held_bytes += lane.held_bytes
+
+
+class _Waiting(NamedTuple):
+    """The next lines of each input, as the kernel needs them: rows are inputs, columns lines."""
+
+    keys: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    """Bytes, the newline included."""
+    places: NDArray[np.int64]
+    """Where in the output a line goes, once it has its turn."""
+    heads: NDArray[np.int64]
+    """(inputs,) the next line to have its turn; those before it had theirs."""
+    stops: NDArray[np.int64]
+    """(inputs,) how many lines there are."""
+    heap: NDArray[np.int64]
+    """(inputs,) the kernel's own."""
+
+    @classmethod
+    def of(cls, inputs: int, lines: int) -> "_Waiting":
+        shape = inputs, lines
+        tables = (np.zeros(shape, np.int64) for _ in range(3))
+        return cls(*tables, *(np.zeros(inputs, np.int64) for _ in range(3)))
 
 
 class _Lane:
-    """One input of a merge: its reader, and the lines of the reader's chunk that have not been given out."""
+    """One input of a merge: its reader, the reader's chunk, and the part of its lines that is in `_Waiting`."""
 
-    def __init__(self, reader: LineReader, key: int) -> None:
+    def __init__(self, reader: LineReader, key: int, waiting: _Waiting, row: int) -> None:
         self.reader = reader
         self.ended = False
         """At its end, as far as this pass of the merge goes."""
-        self.keys = np.empty(0, np.int64)
-        self.bounds = np.zeros(1, np.int64)
-        """Line i of the chunk is data[bounds[i]:bounds[i + 1]]."""
-        self.data = np.empty(0, np.uint8)
-        self.next = 0
-        """The first line of the chunk that has not been given out."""
         self.used_bytes = 0
         """Given out lately."""
-        self.last_key = key
-        self._given_key = key
+        self._waiting = waiting
+        self._row = row
+        self._first = self._handed_over = 0
+        """Lines of the chunk before those in `_Waiting`, and lines that were copied to the output."""
+        self._keys = np.empty(0, np.int64)
+        self._bounds = np.zeros(1, np.int64)
+        self._data = np.empty(0, np.uint8)
         self._chunk: Chunk | None = None
+        self._last_key = self._given_key = key
         self._hash = reader.lend_hash()
 
     @property
-    def waiting(self) -> int:
-        """Lines held."""
-        return len(self.keys) - self.next
+    def is_used_up(self) -> bool:
+        """Whether no line waits."""
+        return bool(self._waiting.heads[self._row] == self._waiting.stops[self._row])
 
     @property
     def held_bytes(self) -> int:
-        """Size of the chunk in hand, as long as there are lines in it to come."""
-        return self._chunk.size if self._chunk is not None and self.waiting else 0
+        """Size of the chunk in hand."""
+        return self._chunk.size if self._chunk is not None else 0
 
     @property
     def next_line(self) -> int:
         """Number, in its file, of the next line to be given out."""
         line = self.reader.next_line
-        return line if self._chunk is None else min(line, self._chunk.first_line + self.next)
+        return line if self._chunk is None else min(line, self._chunk.first_line + self._handed_over)
 
     def refill(self, chunk_bytes: int, accept_tail: Callable[[bytes], bool]) -> None:
-        """Read the next chunk; at the end of the file the tail, where it is accepted."""
-        self.reader.chunk_bytes = chunk_bytes
-        chunk = self.reader.read()
-        if chunk is None:
-            self.ended = True
-            tail = self.reader.tail
-            chunk = self.reader.take_tail() if tail and accept_tail(tail) else None
-        self._chunk = chunk
-        self.next = 0
-        if chunk is None:
-            self.keys, self.bounds = np.empty(0, np.int64), np.zeros(1, np.int64)
+        """Let more lines wait: of the chunk, else of the next one; at the end of the file the tail, where accepted."""
+        if self._handed_over == len(self._keys):
+            self.reader.chunk_bytes = chunk_bytes
+            self._chunk = self._next_chunk(accept_tail)
+            self._take_lines(self._chunk)
+        self._first = first = self._handed_over
+        stop = min(first + self._waiting.keys.shape[1], len(self._keys))
+        self._waiting.keys[self._row, : stop - first] = self._keys[first:stop]
+        self._waiting.sizes[self._row, : stop - first] = np.diff(self._bounds[first : stop + 1])
+        self._waiting.heads[self._row] = 0
+        self._waiting.stops[self._row] = stop - first
+
+    def hand_over(self, out: bytearray) -> None:
+        """Copy the lines that had their turn to their places in the output."""
+        done = self._first + int(self._waiting.heads[self._row])
+        if done == self._handed_over:
             return
-        self.data = np.frombuffer(chunk.data, np.uint8)
-        self.bounds, times = line_times(self.data, chunk.size, chunk.lines)
-        times[0] = max(times[0], self.last_key)
-        self.keys = np.maximum.accumulate(times)
-        self.last_key = int(self.keys[-1])
-
-    def count_up_to(self, key: int, inclusive: bool) -> int:
-        """Waiting lines before `key`, or up to and with it."""
-        if not self.waiting or self.keys[self.next] > key:
-            return 0
-        return int(np.searchsorted(self.keys[self.next :], key, side="right" if inclusive else "left"))
-
-    def give(self, count: int) -> None:
-        """Take note that the next `count` lines are given out."""
-        before = self._offset()
-        start = int(self.bounds[self.next])
-        self.next += count
-        size = self._offset() - before
+        start = self._offset()
+        places = self._waiting.places[self._row, self._handed_over - self._first : done - self._first]
+        _copy_lines(self._data, self._bounds, self._handed_over, places, np.frombuffer(out, np.uint8))
+        begin = int(self._bounds[self._handed_over])
+        self._handed_over = done
+        self._given_key = int(self._keys[done - 1])
+        size = self._offset() - start
         self.used_bytes += size
-        self._given_key = int(self.keys[self.next - 1])
         if self._hash is not None:
-            self._hash.update(self.data.data[start : start + size])
+            self._hash.update(self._data.data[begin : begin + size])
 
     def position(self) -> Position:
         """Up to where this input has been given out."""
@@ -260,7 +267,89 @@ class _Lane:
     def _offset(self) -> int:
         """The reader's offset bounds it: the newline added to a tail is no content."""
         offset = self.reader.offset
-        return offset if self._chunk is None else min(offset, self._chunk.offset + int(self.bounds[self.next]))
+        return offset if self._chunk is None else min(offset, self._chunk.offset + int(self._bounds[self._handed_over]))
+
+    def _next_chunk(self, accept_tail: Callable[[bytes], bool]) -> Chunk | None:
+        chunk = self.reader.read()
+        if chunk is None:
+            self.ended = True
+            tail = self.reader.tail
+            return self.reader.take_tail() if tail and accept_tail(tail) else None
+        return chunk
+
+    def _take_lines(self, chunk: Chunk | None) -> None:
+        self._handed_over = 0
+        if chunk is None:
+            self._keys, self._bounds = np.empty(0, np.int64), np.zeros(1, np.int64)
+            return
+        self._data = np.frombuffer(chunk.data, np.uint8)
+        self._bounds, times = line_times(self._data, chunk.size, chunk.lines)
+        times[0] = max(times[0], self._last_key)
+        self._keys = np.maximum.accumulate(times)
+        self._last_key = int(self._keys[-1])
+
+
+def _line_numbers(inputs: NDArray[np.int64], first_lines: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of each line in its file: the lines of one input follow each other."""
+    by_input = np.argsort(inputs, kind="stable")
+    counts = np.bincount(inputs, minlength=len(first_lines))
+    numbers = np.empty_like(inputs)
+    numbers[by_input] = np.arange(len(inputs)) - np.repeat(np.cumsum(counts) - counts - first_lines, counts)
+    return numbers
+
+
+@kernel
+def _order(
+    keys: Any, sizes: Any, places: Any, heads: Any, stops: Any, heap: Any, inputs: Any, size: int, lines: int, room: int
+) -> tuple[int, int, int]:
+    """Give lines their turn, and their places in an output that holds `lines` lines of `size` bytes already.
+
+    Returns the input whose waiting lines are used up, or -1 when no line waits or the next one finds no room, and the
+    new `size` and `lines`. For a line longer than an empty output `size` is what it needs and `lines` is 0.
+    """
+    waiting = 0
+    for row in range(heads.size):
+        if heads[row] < stops[row]:
+            heap[waiting] = row
+            waiting += 1
+    for node in range(waiting // 2 - 1, -1, -1):
+        _sift_down(heap, waiting, node, keys, heads)
+    while waiting > 0 and lines < inputs.size:
+        row = heap[0]
+        head = heads[row]
+        more = sizes[row, head]
+        if size + more > room:
+            return -1, (size if lines > 0 else more), lines
+        places[row, head] = size
+        inputs[lines] = row
+        size += more
+        lines += 1
+        heads[row] = head + 1
+        if head + 1 == stops[row]:
+            return row, size, lines
+        _sift_down(heap, waiting, 0, keys, heads)
+    return -1, size, lines
+
+
+@kernel
+def _sift_down(heap: Any, count: int, node: int, keys: Any, heads: Any) -> None:
+    """Restore the heap of inputs, the one whose next line comes first on top, below a node that has changed."""
+    row = heap[node]
+    key = keys[row, heads[row]]
+    while 2 * node + 1 < count:
+        child = 2 * node + 1
+        lesser = heap[child]
+        lesser_key = keys[lesser, heads[lesser]]
+        if child + 1 < count:
+            other = heap[child + 1]
+            other_key = keys[other, heads[other]]
+            if other_key < lesser_key or (other_key == lesser_key and other < lesser):
+                child, lesser, lesser_key = child + 1, other, other_key
+        if key < lesser_key or (key == lesser_key and row < lesser):
+            break
+        heap[node] = lesser
+        node = child
+    heap[node] = row
 
 
 @kernel
