@@ -87,29 +87,43 @@ def test_progress_is_logged_every_few_seconds(lines: Lines) -> None:
     clock.now_s += 4.9
     progress.advance(1_000_000, 1000)
     assert lines.seen == []
-    clock.now_s += 5.1
-    progress.advance(19_000_000, 3000)
+    clock.now_s += 10
+    progress.advance(20_000_000, 3000)
     clock.now_s += 1
     progress.advance(1, 1)
     figures = {
-        "bytes": 20_000_000,
+        "bytes": 21_000_000,
         "records": 4000,
-        "seconds": 10.0,
-        "records_per_s": 400,
+        "seconds": 14.9,
+        "records_per_s": 300,
         "mb_per_s": 2.0,
-        "percent": 20.0,
+        "percent": 21.0,
         "eta_s": 40,
     }
     assert lines.seen == [("INFO", "progress", figures)]
+
+
+def test_what_came_before_the_first_piece_of_work_spoils_no_rate(lines: Lines) -> None:
+    clock = Clock()
+    progress = LogProgress(clock, interval_s=1.0)
+    progress.start(total_bytes=100)
+    clock.now_s += 30  # compiling
+    progress.advance(10, 1)
+    clock.now_s += 2
+    progress.advance(20, 2)
+    assert lines.seen[0][2] == {"bytes": 10, "records": 1, "seconds": 30.0, "percent": 10.0}
+    assert (lines.seen[1][2]["records_per_s"], lines.seen[1][2]["eta_s"]) == (1, 7)
 
 
 def test_progress_without_an_end_in_sight_tells_no_eta(lines: Lines) -> None:
     clock = Clock()
     progress = LogProgress(clock, interval_s=1.0)
     progress.start(None)
-    clock.now_s += 2
-    progress.advance(10, 1)
-    assert not {"percent", "eta_s"} & set(lines.seen[0][2])
+    for _ in range(2):
+        clock.now_s += 2
+        progress.advance(10, 1)
+    assert lines.seen[1][2]["records"] == 2
+    assert not {"percent", "eta_s"} & set(lines.seen[1][2])
 
 
 @pytest.mark.parametrize("progress", [LogProgress(), BarProgress(Console(file=io.StringIO()))])

@@ -55,45 +55,76 @@ class QuietProgress:
         """Say nothing."""
 
 
+class Meter:
+    """Counts what is done. Rates begin with the first advance: what lay before it, such as compiling, is none."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.start()
+
+    def start(self) -> None:
+        """Begin to count."""
+        self.bytes = self.records = 0
+        self.started_s = self.clock()
+        self._first: tuple[int, int, float] | None = None
+
+    def advance(self, bytes: int, records: int) -> None:
+        """So much more is done by now."""
+        self.bytes += bytes
+        self.records += records
+        self._first = self._first or (self.bytes, self.records, self.clock())
+
+    @property
+    def seconds(self) -> float:
+        return self.clock() - self.started_s
+
+    def rates(self) -> tuple[float, float]:
+        """Bytes and records a second; 0 while unknown."""
+        if self._first is None:
+            return 0.0, 0.0
+        first_bytes, first_records, first_s = self._first
+        seconds = self.clock() - first_s
+        if seconds <= 0:
+            return 0.0, 0.0
+        return (self.bytes - first_bytes) / seconds, (self.records - first_records) / seconds
+
+
 class LogProgress(QuietProgress):
     """A log line every ``interval_s`` seconds, looked at whenever the work advances."""
 
     def __init__(self, clock: Clock = time.monotonic, interval_s: float = 5.0) -> None:
-        self.clock = clock
+        self.meter = Meter(clock)
         self.interval_s = interval_s
         self.start(None)
 
     def start(self, total_bytes: int | None) -> None:
         """Begin to count."""
         self.total_bytes = total_bytes
-        self.bytes = 0
-        self.records = 0
-        self.started_s = self.said_s = self.clock()
+        self.meter.start()
+        self.said_s = 0.0
 
     def advance(self, bytes: int, records: int) -> None:
         """Count, and say how far it is when that was last said long enough ago."""
-        self.bytes += bytes
-        self.records += records
-        now_s = self.clock()
-        if now_s - self.said_s >= self.interval_s:
-            self.said_s = now_s
-            log(logging.INFO, "progress", self._figures(now_s - self.started_s))
+        self.meter.advance(bytes, records)
+        seconds = self.meter.seconds
+        if seconds - self.said_s >= self.interval_s:
+            self.said_s = seconds
+            log(logging.INFO, "progress", self._figures(seconds))
 
     def note(self, message: str, **fields: Any) -> None:
         """Log it."""
         log(logging.INFO, message, fields)
 
     def _figures(self, seconds: float) -> dict[str, Any]:
-        figures: dict[str, Any] = {
-            "bytes": self.bytes,
-            "records": self.records,
-            "seconds": round(seconds, 3),
-            "records_per_s": round(self.records / seconds),
-            "mb_per_s": round(self.bytes / MEGA / seconds, 1),
-        }
-        if self.total_bytes and self.bytes:
-            figures["percent"] = round(100 * self.bytes / self.total_bytes, 1)
-            figures["eta_s"] = round(seconds * max(0, self.total_bytes - self.bytes) / self.bytes)
+        done = self.meter.bytes
+        figures: dict[str, Any] = {"bytes": done, "records": self.meter.records, "seconds": round(seconds, 3)}
+        bytes_per_s, records_per_s = self.meter.rates()
+        if records_per_s:
+            figures |= {"records_per_s": round(records_per_s), "mb_per_s": round(bytes_per_s / MEGA, 1)}
+        if self.total_bytes:
+            figures["percent"] = round(100 * done / self.total_bytes, 1)
+            if bytes_per_s:
+                figures["eta_s"] = round(max(0, self.total_bytes - done) / bytes_per_s)
         return figures
 
 
@@ -103,7 +134,7 @@ class BarProgress(QuietProgress):
     def __init__(self, console: "Console", clock: Clock = time.monotonic) -> None:
         from rich import progress as rich_progress
 
-        self.clock = clock
+        self.meter = Meter(clock)
         self.bar = rich_progress.Progress(
             rich_progress.SpinnerColumn(),
             rich_progress.BarColumn(),
@@ -117,12 +148,10 @@ class BarProgress(QuietProgress):
             get_time=clock,
         )
         self.task: rich_progress.TaskID | None = None
-        self.records = 0
-        self.started_s = clock()
 
     def start(self, total_bytes: int | None) -> None:
         """Show the bar."""
-        self.started_s = self.clock()
+        self.meter.start()
         self.task = self.bar.add_task("", total=total_bytes, rate="")
         self.bar.start()
 
@@ -130,9 +159,10 @@ class BarProgress(QuietProgress):
         """Move the bar."""
         if self.task is None:
             return
-        self.records += records
-        seconds = max(1e-3, self.clock() - self.started_s)
-        self.bar.update(self.task, advance=bytes, rate=f"{self.records / seconds:,.0f} records/s")
+        self.meter.advance(bytes, records)
+        _, records_per_s = self.meter.rates()
+        rate = f"{records_per_s:,.0f} records/s" if records_per_s else ""
+        self.bar.update(self.task, advance=bytes, rate=rate)
 
     def note(self, message: str, **fields: Any) -> None:
         """Print it above the bar."""
