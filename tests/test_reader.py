@@ -1,6 +1,7 @@
 """`streamproc.read`: the same rows whatever the layout of the files, and errors that name the file."""
 
 import datetime
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -325,7 +326,25 @@ def test_a_file_of_another_program(hf: Path) -> None:
     pq.write_table(pa.table({"timestamp": [1]}), file)
     found = fault(hf)
     assert found.where == str(file)
-    assert "not a file of streamproc" in found.message
+    assert "not a file that streamproc wrote" in found.message
+
+
+def test_a_file_of_ours_that_another_program_wrote_anew_without_rows_or_statistics(hf: Path) -> None:
+    file = next(hf.rglob("*.parquet"))
+    table = pq.ParquetFile(file).read()
+    for stripped, statistics in [(table.slice(0, 0), True), (table, False)]:
+        pq.write_table(stripped, file, write_statistics=statistics)
+        assert fault(hf).where == str(file)
+
+
+def test_a_folder_that_may_not_be_read(hf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = fault(hf)
+    assert found.where == str(hf)
+    assert found.message == "cannot read: Permission denied"
 
 
 def test_a_file_of_another_version_of_the_columns(hf: Path) -> None:

@@ -52,19 +52,25 @@ def read_footer(path: Path) -> Footer:
     texts = metadata.metadata or {}
     version = texts.get(b"streamproc.columns")
     if version is None:
-        raise DataError("not a file of streamproc", where=str(path), hint="move it out of the table's folder")
+        raise _foreign(path)
     if version != str(COLUMNS_VERSION).encode():
         raise DataError(
             f"its columns are of version {version.decode()}, this program knows version {COLUMNS_VERSION}",
             where=str(path),
             hint="read it with the version of streamproc that wrote it, or make its rows anew from the input",
         )
-    times, generations = (_range(metadata, name) for name in ("timestamp", "generation"))
+    times, generations = (_range(path, metadata, name) for name in ("timestamp", "generation"))
     return Footer(metadata.num_rows, texts[b"streamproc.config"].decode(), *times, generations)
 
 
-def _range(metadata: Any, name: str) -> tuple[int, int]:
+def _range(path: Path, metadata: Any, name: str) -> tuple[int, int]:
     """Smallest and largest value of an integer or time column."""
     column = metadata.schema.names.index(name)
     statistics = [metadata.row_group(i).column(column).statistics for i in range(metadata.num_row_groups)]
+    if not statistics or any(each is None for each in statistics):
+        raise _foreign(path)
     return min(each.min_raw for each in statistics), max(each.max_raw for each in statistics)
+
+
+def _foreign(path: Path) -> DataError:
+    return DataError("not a file that streamproc wrote", where=str(path), hint="move it out of the table's folder")

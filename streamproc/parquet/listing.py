@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from streamproc.errors import DataError
+from streamproc.parquet.footer import unreadable
 from streamproc.parquet.manifest import Manifest, ever_compacted, listing, read_manifests
 from streamproc.parquet.partition import values_of
 
@@ -48,9 +49,12 @@ def list_files(table: Path) -> list[DataFile]:
     _require_table(table)
     while True:
         settled = ever_compacted(table)
-        with listing(table):
-            names = [str(name) for name in _walk(table, PurePosixPath())]
-            manifests = read_manifests(table)
+        try:
+            with listing(table):
+                names = [str(name) for name in _walk(table, PurePosixPath())]
+                manifests = read_manifests(table)
+        except PermissionError as error:
+            raise unreadable(Path(error.filename or table), error) from error
         if settled or not ever_compacted(table):
             break  # else the first compaction began meanwhile, and nothing kept it from swapping files
     return sorted((_data_file(table, name) for name in _counting(names, manifests)), key=lambda file: file.order)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, overload
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from streamproc.errors import DataError, UsageError
 from streamproc.parquet.footer import Footer, read_footer, unreadable
@@ -227,7 +228,7 @@ def _full_schema(file: DataFile) -> pa.Schema:
 def _dataset_of(files: Sequence[DataFile], schema: pa.Schema) -> Any:
     checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=checked)
-    local = pa.fs.LocalFileSystem()
+    local = fs.LocalFileSystem()
     fragments = [form.make_fragment(str(file.path), local, _said_by_folders(file)) for file in files]
     return ds.FileSystemDataset(fragments, schema, form, local)
 
