@@ -62,7 +62,7 @@ class Output(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Sums of a window and of a piece of it."""
+    """Sums of a window."""
 
     books: NDArray[np.void]
     trades: NDArray[np.void]
@@ -70,7 +70,7 @@ class Scratch(NamedTuple):
     @classmethod
     def empty(cls) -> "Scratch":
         """Room for both."""
-        return cls(np.zeros(2, BOOK_SUMS), np.zeros(2, TRADE_SUMS))
+        return cls(np.zeros(1, BOOK_SUMS), np.zeros(1, TRADE_SUMS))
 
 
 def empty_output(config: StateConfig) -> Output:

@@ -9,14 +9,15 @@ from streamproc.features.windows import book_window, move_cursor, move_trade_cur
 from streamproc.jit import part
 from streamproc.schema import HF_HORIZON, LEVELS_WORD, NULL_INT, word
 from streamproc.state.layout import NONE, PAGE
-from streamproc.state.pages import append_book, append_trade, live_pages, restart_books, trim_books, trim_trades
+from streamproc.state.pages import append_book, append_trade, drop_first, live_pages, restart_books, trim_books, trim_trades
 
 LOG_RETURN, OFI, GAP = word("hf", "log_return"), word("hf", "ofi"), word("hf", "gap_ms")
 REGIME, TIGHT_FRACTION = word("hf", "spread_regime"), word("hf", "tight_frac_{w}s")
 HORIZON_COLUMNS = len(HF_HORIZON)
 
-WAITING_PAGES = 2048
-"""Trades later than the last book wait for books to reach them; at most 65,536 more than there were at that book."""
+WAITING_PAGES, MOST_WAITING_PAGES = 2048, 32_768
+"""Trades wait for books to reach them. From 65,536 since the last book on those are dropped that a book at the newest trade's time
+would not see in any window, from 1,048,576 on the oldest too: memory is bounded also without books, or with an absurd time."""
 
 
 @part
@@ -63,7 +64,7 @@ def advance_books(pool, head, t, bids, asks, params):
         spent_tight = (before >> 1) + (before & 1) * gap
         r = log_return(mid, mid_price(head.bid, head.ask))
         e = order_flow(head, bid, bid_size, ask, ask_size)
-    tight = (ask - bid) / mid <= params.tight_threshold
+    tight = relative(ask - bid, mid) <= params.tight_threshold
     if head.books.head % PAGE == 0:
         trim_books(pool, head, t - params.longest)
     append_book(pool, head, t, mid, r, e, (spent_tight << 1) | tight)
@@ -83,12 +84,15 @@ def release_trades(pool, head, t, params):
 
 
 @part
-def advance_trades(pool, head, t, amount, side):
+def advance_trades(pool, head, t, amount, side, params):
     """Take an accepted trade into the ring, its time made non-decreasing."""
+    ring = head.trades
     head.traded = 1
     head.trade_t = max(head.trade_t, t)
-    if head.trades.head % PAGE == 0 and live_pages(head.trades) >= head.pages_at_book + WAITING_PAGES:
-        trim_trades(pool, head, pool.points[head.trades.first, PAGE - 1].t)
+    if ring.head % PAGE == 0 and live_pages(ring) >= head.pages_at_book + WAITING_PAGES:
+        trim_trades(pool, head, head.trade_t - params.horizons[-1])
+        if live_pages(ring) >= head.pages_at_book + MOST_WAITING_PAGES:
+            drop_first(ring, pool)
     append_trade(pool, head, head.trade_t, amount, side)
 
 
@@ -107,11 +111,10 @@ def tight_fraction(pool, head, cursor, t, params):
 
 
 @part
-def book_horizon(pool, head, cursor, t, horizon, mid, sums, doubles, at):
+def book_horizon(pool, head, cursor, t, horizon, mid, total, doubles, at):
     """Return, volatility, variance and order-flow imbalance over one horizon into words `at` to `at + 3`."""
     move_cursor(pool, head, cursor, t - horizon)
-    book_window(pool, head, cursor, sums[0], sums[1])
-    total = sums[0]
+    book_window(pool, head, cursor, total)
     doubles[at] = log_return(mid, cursor.mid) if cursor.before else NAN
     doubles[at + 1] = finite(math.sqrt(total.deviation / (total.n - 1))) if total.n >= 2 else NAN
     doubles[at + 2] = finite(total.rr) if total.n >= 1 else NAN
@@ -119,11 +122,10 @@ def book_horizon(pool, head, cursor, t, horizon, mid, sums, doubles, at):
 
 
 @part
-def trade_horizon(pool, head, cursor, edge, reached, sums, doubles, at):
+def trade_horizon(pool, head, cursor, edge, reached, total, doubles, at):
     """Volume and imbalance of the trades later than `edge` and reached into words `at` and `at + 1`."""
     move_trade_cursor(pool, head, cursor, edge)
-    trade_window(pool, cursor, reached.seq, sums[0], sums[1])
-    total = sums[0]
+    trade_window(pool, cursor, reached.seq, total)
     doubles[at] = finite(total.volume) if head.traded else NAN
     doubles[at + 1] = relative(total.buy - total.sell, total.buy + total.sell)
 
@@ -144,7 +146,7 @@ def flow_words(arrays, symbol, t, mid, r, e, gap, params, scratch, doubles, ints
     at = LEVELS_WORD + LEVEL_COLUMNS * params.levels + BAND_COLUMNS * len(params.bands)
     for k in range(horizons):
         horizon = params.horizons[k]
-        book_horizon(arrays.books, head, cursors[k], t, horizon, mid, scratch.books, doubles, at)
-        trade_horizon(arrays.trades, head, trade_cursors[k], t - horizon, reached, scratch.trades, doubles, at + 4)
+        book_horizon(arrays.books, head, cursors[k], t, horizon, mid, scratch.books[0], doubles, at)
+        trade_horizon(arrays.trades, head, trade_cursors[k], t - horizon, reached, scratch.trades[0], doubles, at + 4)
         ints[at + 6] = np.int64(t - head.first_t >= horizon)
         at += HORIZON_COLUMNS

@@ -6,8 +6,19 @@ and their places in the ring: no batch, restart or earlier read can reach it.
 """
 
 from streamproc.jit import part
-from streamproc.state.layout import PAGE
-from streamproc.state.pages import RUN, add_book_sums, add_trade_sums, clear_book_sums, clear_trade_sums, sum_books, sum_trades
+from streamproc.state.layout import NONE, PAGE
+from streamproc.state.pages import (
+    RUN,
+    add_book_points,
+    add_book_sums,
+    add_deviation,
+    add_point_deviations,
+    add_trade_points,
+    add_trade_sums,
+    clear_book_sums,
+    clear_trade_sums,
+    set_mean,
+)
 
 LONG_RUN = PAGE * RUN
 
@@ -52,43 +63,60 @@ def move_trade_cursor(pool, head, cursor, edge):
 
 
 @part
-def book_window(pool, head, cursor, sums, piece):
-    """Sums of the books from the cursor on into `sums`; `piece` is scratch."""
-    clear_book_sums(sums)
-    seq = cursor.seq
-    page = cursor.page
-    stop = head.books.head
-    while seq < stop:
-        place = seq % PAGE
-        if place > 0 or seq + PAGE > stop:
-            end = min(PAGE, place + stop - seq)
-            sum_books(pool.points[page], place, end, piece)
-            add_book_sums(sums, piece)
-            page = pool.links[page, 0]
-            seq += end - place
-            continue
-        level = 2 if seq % LONG_RUN == 0 and seq + LONG_RUN <= stop else 1 if seq % RUN == 0 and seq + RUN <= stop else 0
-        add_book_sums(sums, pool.sums[page, level])
-        page = pool.links[page, level]
-        seq += LONG_RUN if level == 2 else RUN if level == 1 else PAGE
+def whole(seq, stop):
+    """What of [seq, stop) can be taken whole: 2 a long run, 1 a run, 0 a page, NONE no more than a part of a page."""
+    if seq % PAGE != 0 or seq + PAGE > stop:
+        return NONE
+    if seq % RUN != 0 or seq + RUN > stop:
+        return 0
+    return 1 if seq % LONG_RUN != 0 or seq + LONG_RUN > stop else 2
 
 
 @part
-def trade_window(pool, cursor, stop, sums, piece):
-    """Sums of the trades from the cursor on and before `stop` into `sums`; `piece` is scratch."""
-    clear_trade_sums(sums)
-    seq = cursor.seq
-    page = cursor.page
+def length(level, seq, stop):
+    """Elements of what `whole` tells; of a part of a page, those up to its end or `stop`."""
+    return LONG_RUN if level == 2 else RUN if level == 1 else PAGE if level == 0 else min(PAGE - seq % PAGE, stop - seq)
+
+
+@part
+def book_window(pool, head, cursor, sums):
+    """Sums of the books from the cursor on: first all that add up, then the squares about the mean of all."""
+    clear_book_sums(sums)
+    stop = head.books.head
+    seq, page = cursor.seq, cursor.page
     while seq < stop:
-        place = seq % PAGE
-        if place > 0 or seq + PAGE > stop:
-            end = min(PAGE, place + stop - seq)
-            sum_trades(pool.points[page], place, end, piece)
-            add_trade_sums(sums, piece)
-            page = pool.links[page, 0]
-            seq += end - place
-            continue
-        level = 2 if seq % LONG_RUN == 0 and seq + LONG_RUN <= stop else 1 if seq % RUN == 0 and seq + RUN <= stop else 0
-        add_trade_sums(sums, pool.sums[page, level])
-        page = pool.links[page, level]
-        seq += LONG_RUN if level == 2 else RUN if level == 1 else PAGE
+        level = whole(seq, stop)
+        count = length(level, seq, stop)
+        if level == NONE:
+            add_book_points(pool.points[page], seq % PAGE, seq % PAGE + count, sums)
+        else:
+            add_book_sums(pool.sums[page, level], sums)
+        page = pool.links[page, max(level, 0)]
+        seq += count
+    set_mean(sums)
+    seq, page = cursor.seq, cursor.page
+    while seq < stop:
+        level = whole(seq, stop)
+        count = length(level, seq, stop)
+        if level == NONE:
+            add_point_deviations(pool.points[page], seq % PAGE, seq % PAGE + count, sums)
+        else:
+            add_deviation(pool.sums[page, level], sums)
+        page = pool.links[page, max(level, 0)]
+        seq += count
+
+
+@part
+def trade_window(pool, cursor, stop, sums):
+    """Sums of the trades from the cursor on and before `stop`."""
+    clear_trade_sums(sums)
+    seq, page = cursor.seq, cursor.page
+    while seq < stop:
+        level = whole(seq, stop)
+        count = length(level, seq, stop)
+        if level == NONE:
+            add_trade_points(pool.points[page], seq % PAGE, seq % PAGE + count, sums)
+        else:
+            add_trade_sums(pool.sums[page, level], sums)
+        page = pool.links[page, max(level, 0)]
+        seq += count

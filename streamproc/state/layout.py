@@ -110,7 +110,8 @@ BOOK_SUMS = np.dtype(
         ("n", "i8"),  # returns that are not null
         ("r", "f8"),
         ("rr", "f8"),
-        ("deviation", "f8"),  # squares about their own mean
+        ("mean", "f8"),
+        ("deviation", "f8"),  # squares about the mean
         ("ofi_n", "i8"),
         ("ofi", "f8"),
     ]

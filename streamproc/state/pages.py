@@ -4,8 +4,8 @@ A ring is a linked list of pages; element n lies in block n // PAGE. A full page
 aligned run of PAGE full pages those of the run, the first page of an aligned run of runs those of the long run: what a
 window is summed from, without ever subtracting.
 
-Deviations (squares about the mean) merge by T. Chan, G. Golub, R. LeVeque, Updating formulae and a pairwise algorithm for
-computing sample variances, 1979, eq. 2.1.
+Deviations (squares about the mean) are first summed about each page's own mean and then moved to the mean of all, both exactly what they
+are called, so that nothing cancels (T. Chan, G. Golub, R. LeVeque, Algorithms for computing the sample variance, 1983).
 """
 
 import numpy as np
@@ -77,31 +77,15 @@ def clear_book_sums(sums):
     sums.n = 0
     sums.r = 0.0
     sums.rr = 0.0
+    sums.mean = 0.0
     sums.deviation = 0.0
     sums.ofi_n = 0
     sums.ofi = 0.0
 
 
 @part
-def add_book_sums(into, other):
-    """Add the sums of what follows."""
-    if other.n > 0:
-        if into.n > 0:
-            apart = other.r / other.n - into.r / into.n
-            into.deviation += other.deviation + apart * apart * (float(into.n) * other.n / (into.n + other.n))
-        else:
-            into.deviation = other.deviation
-        into.n += other.n
-        into.r += other.r
-        into.rr += other.rr
-    into.ofi_n += other.ofi_n
-    into.ofi += other.ofi
-
-
-@part
-def sum_books(points, start, stop, sums):
-    """Sums of the elements [start, stop) of a page. Null returns and order flows count for nothing."""
-    clear_book_sums(sums)
+def add_book_points(points, start, stop, sums):
+    """Add the elements [start, stop) of a page; null returns and order flows count for nothing. Mean and deviation come after."""
     for k in range(start, stop):
         r = points[k].r
         if not np.isnan(r):
@@ -112,29 +96,69 @@ def sum_books(points, start, stop, sums):
         if not np.isnan(e):
             sums.ofi_n += 1
             sums.ofi += e
-    mean = sums.r / max(sums.n, 1)
+
+
+@part
+def add_book_sums(other, sums):
+    """Add the sums of what follows; mean and deviation come after."""
+    sums.n += other.n
+    sums.r += other.r
+    sums.rr += other.rr
+    sums.ofi_n += other.ofi_n
+    sums.ofi += other.ofi
+
+
+@part
+def set_mean(sums):
+    """Mean of the returns, all of them added."""
+    sums.mean = sums.r / max(sums.n, 1)
+
+
+@part
+def add_point_deviations(points, start, stop, sums):
+    """Add the squares of the elements [start, stop) about the mean of all."""
     for k in range(start, stop):
         r = points[k].r
         if not np.isnan(r):
-            sums.deviation += (r - mean) * (r - mean)
+            sums.deviation += (r - sums.mean) * (r - sums.mean)
+
+
+@part
+def add_deviation(other, sums):
+    """Add the squares of other sums, taken from about their own mean to about the mean of all."""
+    apart = other.mean - sums.mean
+    sums.deviation += other.deviation + apart * apart * other.n
 
 
 @part
 def complete_books(pool, ring):
     """Sums of the page that was just filled, and of the runs that end with it."""
-    page = ring.last
-    sum_books(pool.points[page], 0, PAGE, pool.sums[page, 0])
+    sums = pool.sums[ring.last, 0]
+    clear_book_sums(sums)
+    add_book_points(pool.points[ring.last], 0, PAGE, sums)
+    set_mean(sums)
+    add_point_deviations(pool.points[ring.last], 0, PAGE, sums)
     blocks = ring.head // PAGE
-    level = 1
-    for first, length in ((ring.run, PAGE), (ring.long_run, RUN)):
-        if blocks % length == 0 and first != NONE:
-            sums = pool.sums[first, level]
-            clear_book_sums(sums)
-            page = first
-            for _ in range(PAGE):
-                add_book_sums(sums, pool.sums[page, level - 1])
-                page = pool.links[page, level - 1]
-        level += 1
+    if blocks % PAGE == 0 and ring.run != NONE:
+        complete_run(pool, ring.run, 1)
+    if blocks % RUN == 0 and ring.long_run != NONE:
+        complete_run(pool, ring.long_run, 2)
+
+
+@part
+def complete_run(pool, first, level):
+    """Sums of a run that begins with page `first`, from those of its parts, which are a level below."""
+    sums = pool.sums[first, level]
+    clear_book_sums(sums)
+    page = first
+    for _ in range(PAGE):
+        add_book_sums(pool.sums[page, level - 1], sums)
+        page = pool.links[page, level - 1]
+    set_mean(sums)
+    page = first
+    for _ in range(PAGE):
+        add_deviation(pool.sums[page, level - 1], sums)
+        page = pool.links[page, level - 1]
 
 
 @part
@@ -181,17 +205,8 @@ def clear_trade_sums(sums):
 
 
 @part
-def add_trade_sums(into, other):
-    """Add the sums of what follows."""
-    into.volume += other.volume
-    into.buy += other.buy
-    into.sell += other.sell
-
-
-@part
-def sum_trades(points, start, stop, sums):
-    """Sums of the elements [start, stop) of a page."""
-    clear_trade_sums(sums)
+def add_trade_points(points, start, stop, sums):
+    """Add the elements [start, stop) of a page."""
     for k in range(start, stop):
         amount = points[k].amount
         sums.volume += amount
@@ -202,21 +217,35 @@ def sum_trades(points, start, stop, sums):
 
 
 @part
+def add_trade_sums(other, sums):
+    """Add the sums of what follows."""
+    sums.volume += other.volume
+    sums.buy += other.buy
+    sums.sell += other.sell
+
+
+@part
 def complete_trades(pool, ring):
     """Sums of the page that was just filled, and of the runs that end with it."""
-    page = ring.last
-    sum_trades(pool.points[page], 0, PAGE, pool.sums[page, 0])
+    sums = pool.sums[ring.last, 0]
+    clear_trade_sums(sums)
+    add_trade_points(pool.points[ring.last], 0, PAGE, sums)
     blocks = ring.head // PAGE
-    level = 1
-    for first, length in ((ring.run, PAGE), (ring.long_run, RUN)):
-        if blocks % length == 0 and first != NONE:
-            sums = pool.sums[first, level]
-            clear_trade_sums(sums)
-            page = first
-            for _ in range(PAGE):
-                add_trade_sums(sums, pool.sums[page, level - 1])
-                page = pool.links[page, level - 1]
-        level += 1
+    if blocks % PAGE == 0 and ring.run != NONE:
+        complete_trade_run(pool, ring.run, 1)
+    if blocks % RUN == 0 and ring.long_run != NONE:
+        complete_trade_run(pool, ring.long_run, 2)
+
+
+@part
+def complete_trade_run(pool, first, level):
+    """Sums of a run that begins with page `first`, from those of its parts, which are a level below."""
+    sums = pool.sums[first, level]
+    clear_trade_sums(sums)
+    page = first
+    for _ in range(PAGE):
+        add_trade_sums(pool.sums[page, level - 1], sums)
+        page = pool.links[page, level - 1]
 
 
 @part
