@@ -430,3 +430,16 @@ def test_files_are_listed_again_when_the_first_compaction_began_meanwhile(
     monkeypatch.setattr(listing, "_walk", begin_meanwhile)
     assert len(list_files(hf)) == len(list(hf.rglob("*.parquet")))
     assert len(walks) == 2
+
+
+def test_a_name_without_a_file_behind_it_is_told(hf: Path) -> None:
+    file = next(hf.rglob("*.parquet"))
+    file.with_name("gone.parquet").symlink_to(hf / "nowhere")
+    found = fault(hf)
+    assert found.message == "cannot read: No such file or directory"
+
+
+def test_the_folder_may_be_relative(hf: Path, words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(hf.parent)
+    assert table_rows(read("hf")) == expected(words)
+    assert read("./hf", as_dataset=True).count_rows() == len(words)

@@ -133,8 +133,11 @@ def read(
             return load()
         except FileNotFoundError:
             continue  # `compact` has swapped files since they were listed
-    with listing(table):
-        return load()
+    try:
+        with listing(table):
+            return load()
+    except FileNotFoundError as error:
+        raise unreadable(Path(error.filename or table), error) from error
 
 
 def _names(given: Names | None) -> frozenset[str] | None:
