@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
 from streamproc.engine import Batch, Engine, Rejected
-from streamproc.schema import LINE_WORD, NULL_INT, SYMBOL_WORD, WORDS_BEFORE_COLUMNS, Column, Stream, columns
+from streamproc.schema import NULL_INT, SYMBOL_WORD, WORDS_BEFORE_COLUMNS, Column, Stream, columns
 
 Words = NDArray[np.int64]
 Row = dict[str, Any]
@@ -119,10 +119,3 @@ def restored(config: StateConfig, store: Mapping[bytes, bytes]) -> Engine:
     engine = Engine(config)
     engine.restore(sorted(store.items()))
     return engine
-
-
-def by_symbol(words: Sequence[Words], keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Words]:
-    """Rows of each symbol in their order, without the words that say where they came from: these must be the same."""
-    together = np.concatenate(words)
-    after = max(SYMBOL_WORD, LINE_WORD) + 1
-    return {key: together[together[:, SYMBOL_WORD] == s, after:] for s, key in enumerate(keys)}

@@ -26,6 +26,7 @@ ID_BLOCK = 64
 """Trade ids of a block; blocks of the other rings are pages."""
 
 KIND_NAMES = ("head", "books", "trades", "trade ids")
+RECOVERY = "start afresh with --fresh, or restore the state's folder from a copy"
 
 WORD = 8
 HEAD_WORDS, BAR_WORDS, CLOSE_WORDS = HEAD.itemsize // WORD, BAR.itemsize // WORD, CLOSE.itemsize // WORD
@@ -98,6 +99,14 @@ def add_words(dump, piece, row, start, stop):
 
 
 @part
+def add_word(dump, piece, word):
+    """Append one word to the value."""
+    dump.values[dump.used[0]] = word
+    dump.used[0] += 1
+    piece.size += 1
+
+
+@part
 def delete_blocks(dump, symbol, kind, first, last):
     """Deletions of the blocks [first, last)."""
     for block in range(first, last):
@@ -138,16 +147,17 @@ def dump_ids(dump, symbol, head, words, saved):
 
 @part
 def dump_head(dump, symbol, arrays, words):
-    """The head of a symbol: head record, closes, open bars each after its place."""
+    """The head of a symbol: head record, closes, number of open bars, and these each after its place."""
     piece = begin_piece(dump, symbol, HEAD_KIND, 0)
     add_words(dump, piece, words.head[symbol], 0, HEAD_WORDS)
     durations = arrays.closes.shape[1]
     add_words(dump, piece, words.closes[symbol], 0, durations * CLOSE_WORDS)
+    open_bars = dump.used[0]
+    add_word(dump, piece, 0)
     for place in range(2 * durations):
         if arrays.bars[symbol, place // 2, place % 2].index != NONE:
-            dump.values[dump.used[0]] = place
-            dump.used[0] += 1
-            piece.size += 1
+            dump.values[open_bars] += 1
+            add_word(dump, piece, place)
             add_words(dump, piece, words.bars[symbol], place * BAR_WORDS, (place + 1) * BAR_WORDS)
 
 
@@ -160,7 +170,7 @@ def fits(dump, symbol, arrays, saved):
     ids = min(IDS, head.id_count - saved.ids.head) // ID_BLOCK + 2
     dropped = head.books.block - saved.books.block + head.trades.block - saved.trades.block + head.id_count // ID_BLOCK - saved.ids.block
     durations = arrays.closes.shape[1]
-    words = HEAD_WORDS + durations * (CLOSE_WORDS + 2 * (BAR_WORDS + 1))
+    words = HEAD_WORDS + 1 + durations * (CLOSE_WORDS + 2 * (BAR_WORDS + 1))
     words += PAGE * (books * BOOK_WORDS + trades * TRADE_WORDS) + ids * ID_BLOCK * ID_WORDS
     pieces = 2 + books + trades + ids + dropped
     return dump.used[0] + words <= len(dump.values) and dump.used[1] + pieces <= len(dump.pieces)
@@ -257,15 +267,15 @@ def load_ids(values, pieces, at, symbol, arrays):
 def load_symbols(values, pieces, first, arrays, words, saved):
     """Load the symbols whose heads stand in `first` (places among the pieces): (symbol, kind, block) of what is damaged, or NONE."""
     durations = arrays.closes.shape[1]
-    fixed = HEAD_WORDS + durations * CLOSE_WORDS
+    fixed = HEAD_WORDS + durations * CLOSE_WORDS + 1
     for place in first:
         piece = pieces[place]
         symbol = piece.symbol
-        if piece.size < fixed or (piece.size - fixed) % (BAR_WORDS + 1) != 0:
-            return symbol, HEAD_KIND, 0
         start = piece.start
+        if piece.size < fixed or piece.size != fixed + values[start + fixed - 1] * (BAR_WORDS + 1):
+            return symbol, HEAD_KIND, 0
         words.head[symbol] = values[start : start + HEAD_WORDS]
-        words.closes[symbol] = values[start + HEAD_WORDS : start + fixed]
+        words.closes[symbol] = values[start + HEAD_WORDS : start + fixed - 1]
         for w in range(start + fixed, start + piece.size, BAR_WORDS + 1):
             if not 0 <= values[w] < 2 * durations:
                 return symbol, HEAD_KIND, 0
@@ -307,9 +317,20 @@ def key_prefix(exchange: str, symbol: str) -> bytes:
 
 
 def parse_prefix(prefix: bytes) -> tuple[str, str]:
-    """(exchange, symbol) of a key's prefix."""
-    (size,) = struct.unpack_from(">H", prefix)
-    return prefix[2 : 2 + size].decode(), prefix[4 + size :].decode()
+    """(exchange, symbol) of a key's prefix. Raises `StateError` for what is none."""
+    size = int.from_bytes(prefix[:2], "big")
+    exchange, symbol = (part.decode(errors="replace") for part in (prefix[2 : 2 + size], prefix[4 + size :]))
+    if key_prefix(exchange, symbol) != prefix:
+        raise StateError(f"the state is damaged: it holds a key that begins with {prefix.hex()}", hint=RECOVERY)
+    return exchange, symbol
+
+
+def _damaged(key: tuple[str, str], kind: int, block: int) -> StateError:
+    exchange, symbol = key
+    return StateError(
+        f"the state of {exchange} {symbol} is damaged: its {KIND_NAMES[kind]} block {block} is missing or of a wrong size",
+        hint=RECOVERY,
+    )
 
 
 class Snapshots:
@@ -341,13 +362,12 @@ class Snapshots:
         """
         self._know(arrays, keys)
         heads = np.flatnonzero(loaded.pieces["kind"] == HEAD_KIND)
+        headless = np.setdiff1d(loaded.pieces["symbol"], loaded.pieces["symbol"][heads])
+        if len(headless):
+            raise _damaged(keys[headless[0]], HEAD_KIND, 0)
         symbol, kind, block = load_symbols(loaded.values, loaded.pieces, heads, arrays, Words.of(arrays), self._saved)
         if symbol != NONE:
-            exchange, name = keys[symbol]
-            raise StateError(
-                f"the state of {exchange} {name} is damaged: its {KIND_NAMES[kind]} block {block} is missing or of a wrong size",
-                hint="start afresh with --fresh, or restore the state's folder from a copy",
-            )
+            raise _damaged(keys[symbol], kind, block)
 
     def _know(self, arrays: Arrays, keys: list[tuple[str, str]]) -> None:
         self._prefixes += [key_prefix(*key) for key in keys[len(self._prefixes) :]]
@@ -379,13 +399,15 @@ class Loaded(NamedTuple):
         rows = []
         values = []
         start = 0
-        prefix, symbol = b"", NONE
+        prefix: bytes | None = None
+        symbol = NONE
         for key, value in entries:
             if key[: -_TAIL.size] != prefix:
                 prefix = key[: -_TAIL.size]
                 symbol = index(*parse_prefix(prefix))
             size = len(value) // WORD
-            rows.append((symbol, *_TAIL.unpack_from(key, len(prefix)), start, size))
+            whole = len(value) == size * WORD
+            rows.append((symbol, *_TAIL.unpack(key[-_TAIL.size :]), start, size if whole else NONE))
             values.append(value[: size * WORD])
             start += size
         return cls(np.frombuffer(b"".join(values), np.int64), np.array(rows, PIECE))

@@ -72,7 +72,7 @@ def longer_levels(record: Record, rng: Random) -> None:
 
 def odd_nonce(record: Record, rng: Random) -> None:
     """A nonce that is null, absent or none; those that come twice in this list would be duplicates if they counted."""
-    odd = [None, None, 5.0, True, "", "5.5", 2**63, 2**63, -(2**63), "9223372036854775807", "9223372036854775808", [1]]
+    odd = [None, None, 5.0, True, "", "5.5", 2**63, 2**63, 1 - 2**63, "9223372036854775807", "9223372036854775808", [1]]
     record["data"]["nonce"] = rng.choice(odd)
     if once_in(5, rng):
         del record["data"]["nonce"]
