@@ -202,7 +202,7 @@ def add_book_to_bars(own, t, bids, asks, r, e, params, out):
         bar.last_t = t
         bar.count += 1
         bar.spread_sum += spread
-        bar.relative_sum += spread / mid
+        bar.relative_sum += relative(spread, mid)
         bar.imbalance_sum += imbalance(bid_size, ask_size)
         if not np.isnan(e):
             bar.ofi_sum += e

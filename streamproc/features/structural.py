@@ -47,8 +47,8 @@ def finite(value):
 
 @part
 def relative(part, whole):
-    """part / whole, null where it is not finite: 0 / 0 above all."""
-    return finite(part / whole)
+    """part / whole, null where it is not finite (0 / 0 above all) or the whole is beyond double: then 0 would be a lie."""
+    return finite(part / whole) if np.isfinite(whole) else NAN
 
 
 @part
@@ -71,10 +71,12 @@ def distance_bps(price, mid):
 
 @part
 def half_depth(side, count):
-    """Smallest k whose first k sizes hold half the size of the first `count`."""
+    """Smallest k whose first k sizes hold half the size of the first `count`; null where that is beyond double."""
     total = 0.0
     for i in range(count):
         total += side[i, 1]
+    if not np.isfinite(total):
+        return NULL_INT
     held = 0.0
     for i in range(count):
         held += side[i, 1]
@@ -91,9 +93,9 @@ def concentration(side, count):
         total += side[i, 1]
     squares = 0.0
     for i in range(count):
-        share = side[i, 1] / total
+        share = relative(side[i, 1], total)
         squares += share * share
-    return finite(squares)
+    return squares
 
 
 @part
@@ -135,7 +137,7 @@ def band_volumes(side, count, mid, bands, doubles, at):
     band = 0
     for i in range(count):
         away = distance_bps(side[i, 0], mid)
-        while band < len(bands) and away >= bands[band]:
+        while band < len(bands) and not away < bands[band]:  # NaN, of a mid beyond double, lies in no band
             band += 1
         if band == len(bands):
             return
@@ -147,7 +149,7 @@ def level_words(side, count, levels, doubles, at):
     """Prices and sizes of the first levels into words `at`, `at + 1`, a level further each LEVEL_COLUMNS words."""
     for i in range(levels):
         doubles[at + i * LEVEL_COLUMNS] = side[i, 0] if i < count else NAN
-        doubles[at + i * LEVEL_COLUMNS + 1] = side[i, 1] if i < count else NAN
+        doubles[at + i * LEVEL_COLUMNS + 1] = finite(side[i, 1]) if i < count else NAN
 
 
 @part

@@ -214,5 +214,6 @@ def _ordered(levels: NDArray[np.float64], *, descending: bool) -> tuple[NDArray[
     order = np.argsort(keys, kind="stable")
     prices, place = np.unique(keys[order], return_inverse=True)
     sizes = np.zeros(len(prices))
-    np.add.at(sizes, place, levels[order, 1])
+    with np.errstate(over="ignore"):  # a sum beyond double is null where it is shown
+        np.add.at(sizes, place, levels[order, 1])
     return np.column_stack((-prices if descending else prices, sizes)), True

@@ -100,10 +100,10 @@ def put_book_means(cells: Cells, bar: Bar) -> None:
     cells.put("min_spread", min(spreads, default=None), scale=largest_mid)
     cells.put("max_spread", max(spreads, default=None), scale=largest_mid)
     cells.put("mean_relative_spread", mean([update.relative_spread for update in bar.updates]), scale=1)
-    imbalances = [update.imbalance for update in bar.updates if update.imbalance is not None]
-    cells.put("mean_imbalance_L1", mean(imbalances), scale=1)
+    cells.put("mean_imbalance_L1", mean([update.imbalance for update in bar.updates]), scale=1)
 
 
-def mean(values: list[float]) -> float | None:
-    """Their mean; null with none."""
-    return total(values) / len(values) if values else None
+def mean(values: list[float] | list[float | None]) -> float | None:
+    """Their mean; null with none, or where one of them is null."""
+    known = [value for value in values if value is not None]
+    return total(known) / len(known) if known and len(known) == len(values) else None

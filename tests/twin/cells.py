@@ -32,8 +32,8 @@ def finite(value: float | None) -> float | None:
 
 
 def ratio(numerator: float, denominator: float) -> float | None:
-    """Their quotient; null where it has none."""
-    return numerator / denominator if denominator != 0 else None
+    """Their quotient; null where it has none, or the denominator is beyond double: 0 would be no value but a lie."""
+    return numerator / denominator if denominator != 0 and math.isfinite(denominator) else None
 
 
 def imbalance(bid: float, ask: float) -> float | None:

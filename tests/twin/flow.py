@@ -36,8 +36,11 @@ class Update:
         return spread(self.book)
 
     @property
-    def relative_spread(self) -> float:
-        return self.spread / self.mid
+    def relative_spread(self) -> float | None:
+        return ratio(self.spread, self.mid)
+
+    def is_tight(self, threshold: float) -> bool:
+        return self.relative_spread is not None and self.relative_spread <= threshold
 
     @property
     def imbalance(self) -> float | None:
@@ -155,11 +158,11 @@ def put_regime(cells: Cells, updates: Sequence[Update], settings: Settings) -> N
     """The spread regime, and the share of (max(t - w, first), t] spent in "tight"."""
     now = updates[-1]
     threshold = settings.tight_spread_threshold
-    cells.put("spread_regime", "tight" if now.relative_spread <= threshold else "wide")
+    cells.put("spread_regime", "tight" if now.is_tight(threshold) else "wide")
     start = max(now.time - milliseconds(settings.regime_window), now.first)
     tight_ms, until = 0, now.time
     for update in since_gap(updates):  # a regime lasts from its book to the next, cut at the window's edge
-        if update.relative_spread <= threshold:
+        if update.is_tight(threshold):
             tight_ms += until - max(update.time, start)
         until = update.time
         if until <= start:

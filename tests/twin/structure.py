@@ -51,14 +51,14 @@ def put_top(cells: Cells, book: Book) -> None:
     """The best quotes and what follows from them alone."""
     (bid, bid_size), (ask, ask_size) = book.bids[0], book.asks[0]
     mid = mid_price(book)
-    micro = (bid * ask_size + ask * bid_size) / (bid_size + ask_size)
+    micro = ratio(bid * ask_size + ask * bid_size, bid_size + ask_size)
     cells.put("best_bid", bid)
     cells.put("best_ask", ask)
     cells.put("mid_price", mid)
     cells.put("spread", spread(book), scale=mid)
-    cells.put("relative_spread", spread(book) / mid, scale=1)
+    cells.put("relative_spread", ratio(spread(book), mid), scale=1)
     cells.put("microprice", micro)
-    cells.put("microprice_drift", micro - mid, scale=mid)
+    cells.put("microprice_drift", None if micro is None else micro - mid, scale=mid)
     cells.put("imbalance_L1", best_imbalance(book), scale=1)
 
 
