@@ -70,9 +70,7 @@ def doubles(values: NDArray[np.float64]) -> list[Any]:
 def plain_record(record: Record, text: bytes) -> dict[str, Any]:
     """What a scanned record says."""
     envelope = {name: int(record.envelope[0][name]) for name in record.envelope.dtype.names or ()}
-    names = (
-        text[envelope[f"{name}_start"] :][: envelope[f"{name}_size"]].decode() for name in ("exchange", "symbol")
-    )
+    names = (text[envelope[f"{name}_start"] :][: envelope[f"{name}_size"]].decode() for name in ("exchange", "symbol"))
     said: dict[str, Any] = {"names": tuple(names), "collected_at": envelope["collected_at"]}
     if envelope["kind"] == TRADES:
         return said | {"trades": plain_trades(record.trades[: envelope["trades"]])}
@@ -196,7 +194,7 @@ NUMBERS = [
     *("999999999999999999", "1000000000000000000", "123456789012345678901", "9223372036854775807"),
     *("1e9999", "18446744073709551615", "18446744073709551616", "-9223372036854775808", "-9223372036854775809"),
     *("9223372036854775808", "1" + "0" * 308, "1" + "0" * 309, "9" * 400),
-    *( "0." + "0" * 30 + "1", "0." + "1" * 300, "1." + "0" * 17, "1." + "0" * 18, "0x1"),
+    *("0." + "0" * 30 + "1", "0." + "1" * 300, "1." + "0" * 17, "1." + "0" * 18, "0x1"),
     *("1723161600123", "1723161600123.0", "1723161600123.75", "4102444799999", "4102444800000", "0.999"),
     *("1e12", "17e11"),
     *("NaN", "Infinity", "-Infinity", "nan", "1_0", "1 0", "1,0", "\u0661", "0.1.2", "1e5e5", "1e5.5", "--1"),

@@ -225,11 +225,7 @@ def test_nothing_is_lost_when_the_room_for_a_dump_grows() -> None:
     assert restarted(config, lines, [30_000]).bits() == whole(config, lines).bits()
 
 
-
-
 # Damage
-
-
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,7 @@ def take_trades(arrays, symbol, record, params, line, out):
             counts.duplicate_trades += 1
         else:
             remember_id(arrays.ids, head, trade.id_low, trade.id_high)
-            advance_trades(arrays.trades, head, t, trade.amount, trade.side)
+            advance_trades(arrays.trades, head, t, trade.amount, trade.side, params)
             advance_stream(own, t, params, line, out.bars)
             add_trade_to_bars(own, t, trade.price, trade.amount, trade.side, params, out.bars)
 

@@ -289,7 +289,7 @@ NONCES = Case(
     name="nonce: an int64 or its decimal string, else null",
     config=settings(),
     lines=[
-        *(book(i, nonce=value) for i, value in enumerate((0, -5, 2**63 - 1, -(2**63), "7", "-9223372036854775808"))),
+        *(book(i, nonce=value) for i, value in enumerate((0, -5, 2**63 - 1, 1 - 2**63, "7", "-9223372036854775807"))),
         *(
             book(10 + i, nonce=value)
             for i, value in enumerate(
@@ -297,7 +297,7 @@ NONCES = Case(
             )
         ),
     ],
-    expect_hf=[{"nonce": value} for value in (0, -5, 2**63 - 1, -(2**63), 7, -(2**63), *[None] * 11)],
+    expect_hf=[{"nonce": value} for value in (0, -5, 2**63 - 1, 1 - 2**63, 7, 1 - 2**63, *[None] * 11)],
 )
 
 TRADE_REPEATS = Case(

@@ -14,7 +14,7 @@ def book_line(symbol: str, t: int, bid: float, bid_size: float, ask: float, ask_
     return f'{{"type":"orderbook","exchange":"x","symbol":"{symbol}","data":{data},"collected_at":{t}}}'.encode()
 
 
-def trades_line(symbol: str, t: int, trades: Sequence[tuple[int, int, str, float, float]]) -> bytes:
+def trades_line(symbol: str, t: int, trades: Sequence[tuple[int | str, int, str, float, float]]) -> bytes:
     """A message of trades: id, time, side, price, amount of each."""
     data = ",".join(
         f'{{"id":"{id_}","timestamp":{time},"side":"{side}","price":{price},"amount":{amount}}}'
