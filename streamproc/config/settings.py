@@ -36,11 +36,11 @@ class SinkConfig(Section):
         description="Folders of the output; [exchange, date] for thousands of symbols.",
     )
     buffer_rows: Annotated[int, Field(strict=True, ge=1)] = Field(
-        default=131_072,
+        default=65_536,
         description="Rows of a stream kept in memory before they are written.",
     )
     row_group_rows: Annotated[int, Field(strict=True, ge=1)] = Field(
-        default=65_536,
+        default=16_384,
         description="Most rows in a row group.",
     )
     compression_level: Annotated[int, Field(strict=True, ge=1, le=22)] = Field(

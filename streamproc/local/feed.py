@@ -1,11 +1,16 @@
 """The inputs of a run as one stream of chunks, and how far each has been given out."""
 
+import select
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from streamproc.local.inputs import Identity, identity
+from streamproc.local.inputs import Identity, Source, identity
 from streamproc.local.merge import MergedChunk, MergedReader
 from streamproc.local.sources import Chunk, LineReader, Position, tail_is_complete_json_object
+from streamproc.observe.stop import StopRequest
+
+
+PIPE_WAIT_S = 0.2
 
 
 class Given(NamedTuple):
@@ -28,13 +33,17 @@ class Feed:
     chunk_bytes : see `LineReader`.
     hashing : keep the hashes that positions carry.
     last : whether no growth can come, so that an unterminated last line is taken whatever it is.
+    stop : ends the waiting for a pipe that is silent.
     """
 
-    def __init__(self, positions: Sequence[Position], *, merge: bool, chunk_bytes: int, hashing: bool, last: bool) -> None:
+    def __init__(
+        self, positions: Sequence[Position], *, merge: bool, chunk_bytes: int, hashing: bool, last: bool, stop: StopRequest
+    ) -> None:
         self._positions = positions
         self._merge = merge
         self._chunk_bytes = chunk_bytes
         self._hashing = hashing
+        self._stop = stop
         self._accept_tail: Callable[[bytes], bool] = (lambda tail: True) if last else tail_is_complete_json_object
         self._before = [_identity(position) for position in positions]
         self._current: tuple[LineReader, Identity | None] | None = None
@@ -73,12 +82,21 @@ class Feed:
                 hashing=self._hashing,
             ) as reader:
                 self._current = (reader, before)
-                while (chunk := reader.read()) is not None:
+                while self._readable(position.source) and (chunk := reader.read()) is not None:
                     yield chunk
+                if self._stop.requested:
+                    return
                 if reader.tail and self._accept_tail(reader.tail) and (tail := reader.take_tail()) is not None:
                     yield tail
                 self._current = None
                 self._end(reader, reader.position, before)
+
+    def _readable(self, source: Source) -> bool:
+        """Wait for a pipe to have something; False when the stop is asked for before. Files never wait."""
+        while source.fd is not None and not self._stop.requested:
+            if select.select([source.fd], [], [], PIPE_WAIT_S)[0]:
+                return True
+        return not self._stop.requested or source.fd is None
 
     def _merged_chunks(self) -> Iterator[MergedChunk]:
         with MergedReader.open(self._positions, accept_tail=self._accept_tail, hashing=self._hashing) as merged:

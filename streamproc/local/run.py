@@ -69,7 +69,7 @@ class Run:
         return summary | {"files_taken_in_before": len(self.sources) - len(positions)}
 
     def _feed(self, positions: Sequence[Position], *, hashing: bool, last: bool) -> Feed:
-        return Feed(positions, merge=self.merge, chunk_bytes=self.settings.local.chunk_bytes, hashing=hashing, last=last)
+        return Feed(positions, merge=self.merge, chunk_bytes=self.settings.local.chunk_bytes, hashing=hashing, last=last, stop=self.stop)
 
     def _through(self, work: Work, feed: Feed, after_chunk: Callable[[], None]) -> dict[str, Any]:
         """All chunks through the crew, and the flush where it is asked for; the summary."""
@@ -77,19 +77,18 @@ class Run:
         sizes = [identity(source.path).size for source in self.sources if source.fd is None]
         self.progress.start(sum(sizes) if len(sizes) == len(self.sources) else None)
         read_bytes = 0
-        for chunk in feed.chunks():
+        chunks = feed.chunks()
+        while not (cut := self.stop.requested) and (chunk := next(chunks, None)) is not None:
             work.take(chunk)
             self.progress.advance(feed.disk_bytes - read_bytes, chunk.lines)
             read_bytes = feed.disk_bytes
             after_chunk()
-            if self.stop.requested:
-                break
-        if self.flush and not self.stop.requested:
+        if self.flush and not cut:
             work.flush()
         for warning in feed.warnings:
             self.progress.warn(warning)
         summary = work.summary(self.clock() - started) | {"warnings": feed.warnings}
-        return summary | {"interrupted": True} if self.stop.requested else summary
+        return summary | {"interrupted": True} if cut else summary
 
 
 def run_files(
