@@ -1,16 +1,13 @@
 """The inputs of a run as one stream of chunks, and how far each has been given out."""
 
-import select
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
-from streamproc.local.inputs import Identity, Source, identity
+from streamproc.local.inputs import Identity, identity
 from streamproc.local.merge import MergedChunk, MergedReader
 from streamproc.local.sources import Chunk, LineReader, Position, tail_is_complete_json_object
-from streamproc.observe.stop import StopRequest
-
-
-PIPE_WAIT_S = 0.2
+from streamproc.observe.stop import Interrupted, StopRequest
 
 
 class Given(NamedTuple):
@@ -74,29 +71,33 @@ class Feed:
 
     def _chunks(self) -> Iterator[Chunk]:
         for position, before in zip(self._positions, self._before, strict=True):
-            with LineReader(
+            try:
+                yield from self._chunks_of(position, before)
+            except Interrupted:
+                return
+
+    def _chunks_of(self, position: Position, before: Identity | None) -> Iterator[Chunk]:
+        wait = self._stop.interrupting if position.source.fd is not None else nullcontext
+        with wait():
+            reader = LineReader(
                 position.source,
                 offset=position.offset,
                 first_line=position.first_line,
                 chunk_bytes=self._chunk_bytes,
                 hashing=self._hashing,
-            ) as reader:
-                self._current = (reader, before)
-                while self._readable(position.source) and (chunk := reader.read()) is not None:
-                    yield chunk
-                if self._stop.requested:
-                    return
-                if reader.tail and self._accept_tail(reader.tail) and (tail := reader.take_tail()) is not None:
-                    yield tail
-                self._current = None
-                self._end(reader, reader.position, before)
-
-    def _readable(self, source: Source) -> bool:
-        """Wait for a pipe to have something; False when the stop is asked for before. Files never wait."""
-        while source.fd is not None and not self._stop.requested:
-            if select.select([source.fd], [], [], PIPE_WAIT_S)[0]:
-                return True
-        return not self._stop.requested or source.fd is None
+            )
+        with reader:
+            self._current = (reader, before)
+            while True:
+                with wait():
+                    chunk = reader.read()
+                if chunk is None:
+                    break
+                yield chunk
+            if reader.tail and self._accept_tail(reader.tail) and (tail := reader.take_tail()) is not None:
+                yield tail
+            self._current = None
+            self._end(reader, reader.position, before)
 
     def _merged_chunks(self) -> Iterator[MergedChunk]:
         with MergedReader.open(self._positions, accept_tail=self._accept_tail, hashing=self._hashing) as merged:

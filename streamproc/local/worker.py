@@ -43,7 +43,6 @@ def _work(parent: Connection, hired: Hired) -> None:
 def _portable(error: Exception, name: str) -> Exception:
     """The error with where it came from, in a form that reaches the parent for certain."""
     told = "".join(traceback.format_exception(error))
-    error.__cause__ = error.__context__ = None
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

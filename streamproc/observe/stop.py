@@ -2,10 +2,16 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """The end was asked for while waiting for something that may never come."""
 
 
 class StopRequest:
@@ -19,6 +25,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._previous: dict[int, Any] = {}
+        self._interrupts = False
 
     @property
     def requested(self) -> bool:
@@ -31,6 +38,17 @@ class StopRequest:
     def request(self, signum: int = signal.SIGTERM) -> None:
         """Ask for the end as the signal would."""
         self.signum = signum
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Within this, the request raises `Interrupted`: for a read that may wait for ever."""
+        if self.requested:
+            raise Interrupted
+        self._interrupts = True
+        try:
+            yield
+        finally:
+            self._interrupts = False
 
     def __enter__(self) -> Self:
         for signum in SIGNALS:
@@ -47,3 +65,5 @@ class StopRequest:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         self.request(signum)
+        if self._interrupts:
+            raise Interrupted
