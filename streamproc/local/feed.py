@@ -48,6 +48,8 @@ class Feed:
         self._given: list[Given] = []
         self._done_disk_bytes = 0
         self.warnings: list[str] = []
+        self.cut_short = False
+        """Whether the stop came while waiting for a pipe."""
 
     @property
     def disk_bytes(self) -> int:
@@ -74,6 +76,7 @@ class Feed:
             try:
                 yield from self._chunks_of(position, before)
             except Interrupted:
+                self.cut_short = True
                 return
 
     def _chunks_of(self, position: Position, before: Identity | None) -> Iterator[Chunk]:

@@ -83,6 +83,7 @@ class Run:
             self.progress.advance(feed.disk_bytes - read_bytes, chunk.lines)
             read_bytes = feed.disk_bytes
             after_chunk()
+        cut = cut or feed.cut_short
         if self.flush and not cut:
             work.flush()
         for warning in feed.warnings:
