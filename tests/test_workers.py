@@ -21,8 +21,10 @@ from streamproc import process_files
 from streamproc.config import LocalConfig, Settings, SinkConfig, StateConfig
 from streamproc.engine import Engine
 from streamproc.errors import DataError, StateError, StreamprocError
+from streamproc.local import workers as workers_module
 from streamproc.local.crew import Crew
 from streamproc.local.inputs import Source
+from streamproc.local.orders import SharedBytes
 from streamproc.local.sources import Chunk, LineReader
 from streamproc.local.workers import hire
 from streamproc.simulate import Market, generate
@@ -92,7 +94,10 @@ def test_the_output_is_that_of_one(workers: int, tmp_path: Path, faulty: Path, a
     assert run(tmp_path, faulty, workers=workers) == alone
 
 
-def test_pieces_may_have_any_number_of_workers(tmp_path: Path, faulty: Path, alone: Outcome) -> None:
+def test_pieces_may_have_any_number_of_workers(
+    tmp_path: Path, faulty: Path, alone: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "ENTRIES_AT_ONCE", 5)
     content = faulty.read_bytes()
     growing = tmp_path / faulty.name
     start = 0
@@ -126,6 +131,23 @@ def test_a_line_of_twenty_megabytes(tmp_path: Path) -> None:
     one, two = (run(tmp_path / str(workers), path, workers=workers) for workers in (1, 2))
     assert [reject["reason"] for reject in one.rejects] == ["malformed"]
     assert two == one
+
+
+@pytest.mark.parametrize("without", ["nothing", "memfd_create"])
+def test_shared_bytes_are_seen_by_the_other_side(without: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, without, raising=False)
+    ours = SharedBytes()
+    theirs = SharedBytes(ours.descriptor)
+    ours.grow(5000)
+    ours.part(4998, 2)[:] = [1, 2]
+    assert theirs.part(4998, 2).tolist() == [1, 2]
+    ours.grow(1 << 20)
+    ours.part((1 << 20) - 1, 1)[:] = 3
+    assert theirs.part((1 << 20) - 1, 1).tolist() == [3]
+    assert theirs.part(4998, 2).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="read-only"):
+        theirs.part(0, 1)[:] = 1
+    ours.close()
 
 
 # The crew itself, without a run around it.

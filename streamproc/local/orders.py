@@ -70,7 +70,7 @@ class SharedBytes:
         self._array = np.empty(0, np.uint8)
 
     def grow(self, size: int) -> None:
-        """Make room; what is there may be lost to those who do not ask for it again."""
+        """Make the file that long; parts asked for before stay as they are."""
         os.ftruncate(self.descriptor, size)
 
     def part(self, start: int, size: int) -> NDArray[np.uint8]:

@@ -96,25 +96,22 @@ class Worker:
             raise said.error
         return said
 
-    def end(self) -> None:
-        """Wait for its end, after hanging up."""
-        self._ended()
+    def end(self) -> int:
+        """Wait until it has ended, dead or hung up on; its exit code."""
+        try:
+            return self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def _gone(self) -> StreamprocError:
-        code = self._ended()
+        code = self.end()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return StreamprocError(
             f"{self._name} {how} in the middle of the work",
             where=f"process {self._process.pid}",
             hint="if memory was short use fewer workers; run the command again, with --state it goes on where it was",
         )
-
-    def _ended(self) -> int:
-        try:
-            return self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
 
 
 def _start(connection: int, memory: int) -> "subprocess.Popen[bytes]":
