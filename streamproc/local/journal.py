@@ -110,6 +110,7 @@ class Journal:
             self.meta = Meta(**orjson.loads(stored))
             self._check(config)
         self.staging = Staging(output, self.meta.state_id)
+        self._all_published = False
         self._recover()
 
     @property
@@ -137,17 +138,20 @@ class Journal:
         for change in changes:
             puts += [(SYMBOL_PREFIX + key, value) for key, value in change.puts]
             deletes += [SYMBOL_PREFIX + key for key in change.deletes]
+        self._all_published = False
         self._store.write(puts, deletes, durable=True)
         crash_point("commit.after_batch")
         publish(pending, self._output)
         crash_point("commit.after_publish")
         self._mark()
+        self._all_published = True
         crash_point("commit.after_mark")
 
     def close(self) -> None:
-        """Let go of the staging folder, empty when all was committed."""
-        self._forget_pending()
-        self.staging.clear()
+        """Let go of the staging folder. Files of a commit that could not be published stay, for the next start to publish."""
+        if self._all_published:
+            self._forget_pending()
+            self.staging.clear()
         self.staging.close()
 
     def _forget_pending(self) -> None:
@@ -208,5 +212,6 @@ class Journal:
         pending = [Pending(self.staging.path / staged, PurePosixPath(final), rows) for staged, final, rows in listed]
         publish(pending, self._output)
         self._mark()
+        self._all_published = True
         self._forget_pending()
         self.staging.clear()

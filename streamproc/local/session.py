@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streamproc.config import Settings
-from streamproc.errors import UsageError
+from streamproc.errors import StateError, UsageError
 from streamproc.local.feed import Given
 from streamproc.local.journal import Journal
 from streamproc.local.ledger import Ledger
@@ -64,6 +64,9 @@ def open_session(state: Path, output: Path, settings: Settings, *, workers: int,
                 work.close()
         finally:
             journal.close()
+    except StateError as error:
+        error.where = error.where or str(state)
+        raise
     finally:
         store.close()
 

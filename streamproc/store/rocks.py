@@ -38,10 +38,15 @@ class RocksStore:
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """All entries whose keys begin with `prefix`, in the order of their keys."""
         with self._told():
-            for key, value in self._db.items(from_key=prefix):
+            entries = self._db.iter()
+            entries.seek(prefix)
+            while entries.valid():
+                key: bytes = entries.key()
                 if not key.startswith(prefix):
                     return
-                yield key, value
+                yield key, entries.value()
+                entries.next()
+            entries.status()  # raises where a damaged block, and not the end, is why there is no more
 
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes], *, durable: bool) -> None:
         """Make all changes or none; `durable`: they outlive a power cut once this returns."""
