@@ -90,6 +90,7 @@ def _shell(block: Block, folder: Path) -> str:
         "PATH": f"{folder / '.commands'}:{os.environ['PATH']}",
         "COLUMNS": "80",
         "STREAMPROC_LOG__FORMAT": "text",  # as on a terminal
+        "STREAMPROC_LOG__LEVEL": "warning",  # nothing of compiling or progress, which come or not
     }
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text],
