@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.features.structural import NAN, finite, imbalance, mid_price, relative
-from streamproc.jit import part
+from streamproc.jit import inlined, part
 from streamproc.parse.record import BUY, SELL
 from streamproc.schema import BAR_REASONS, LINE_WORD, SYMBOL_WORD, word
 from streamproc.state.layout import NONE
@@ -118,7 +118,7 @@ def close_bar(own, d, slot, duration, line, reason, out):
     bar.index = NONE
 
 
-@part
+@inlined
 def oldest_bar(own, d):
     """Slot of the older open bar of a duration, NONE when none is open."""
     first, second = own.bars[d, 0].index, own.bars[d, 1].index
@@ -136,7 +136,7 @@ def close_until(own, d, end, duration, line, reason, out):
         slot = oldest_bar(own, d)
 
 
-@part
+@inlined
 def advance_stream(own, t, params, line, out):
     """Move the symbol's stream time and close the bars it has passed."""
     head = own.head
@@ -147,7 +147,7 @@ def advance_stream(own, t, params, line, out):
         close_until(own, d, t - params.grace, params.durations[d], line, TIME, out)
 
 
-@part
+@inlined
 def bar_at(own, d, t, params, out):
     """Slot of the bar that t falls in, opened if need be; NONE when it is closed, which counts as a late event."""
     duration = params.durations[d]
@@ -174,7 +174,7 @@ def add_invalid_to_bars(own, t, params, out):
             own.bars[d, slot].invalid += 1
 
 
-@part
+@inlined
 def add_book_to_bars(own, t, bids, asks, r, e, params, out):
     """Add a valid book, the return and the order flow it ends."""
     bid, bid_size, ask, ask_size = bids[0, 0], bids[0, 1], asks[0, 0], asks[0, 1]
@@ -212,7 +212,7 @@ def add_book_to_bars(own, t, bids, asks, r, e, params, out):
             bar.rr_count += 1
 
 
-@part
+@inlined
 def add_trade_to_bars(own, t, price, amount, side, params, out):
     """Add a trade at its own time."""
     for d in range(len(params.durations)):

@@ -79,9 +79,17 @@ def kernel(function: F) -> F:
         numba.config.CACHE_DIR = before
 
 
+_PART: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
 def part(function: F) -> F:
     """Compile `function` as a part of kernels only: no entry from Python, hence half the time to compile."""
-    return cast(F, numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))
+    return cast(F, numba.njit(**_PART)(function))
+
+
+def inlined(function: F) -> F:
+    """A part that is copied to where it is called: for what runs at each record and takes many arrays, each of which is ten arguments."""
+    return cast(F, numba.njit(**_PART, forceinline=True)(function))
 
 
 def _loader(bits: int) -> Callable[..., Any]:

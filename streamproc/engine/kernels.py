@@ -5,7 +5,7 @@ from streamproc.engine.output import FUTURE, LATE, NO_TIMESTAMP
 from streamproc.engine.symbols import UNKNOWN, find
 from streamproc.features.flow import advance_books, advance_trades, flow_words, release_trades
 from streamproc.features.structural import mid_price, structure
-from streamproc.jit import kernel, load_u8, part
+from streamproc.jit import inlined, kernel, load_u8, part
 from streamproc.parse.record import ABSENT_TIME, BOOK
 from streamproc.parse.scan import NEWLINE, scan, skip_blanks
 from streamproc.schema import LINE_WORD, LOCKED, NULL_INT, SYMBOL_WORD, word
@@ -22,7 +22,7 @@ FLAGS, UPDATES, INVALID_BOOKS = word("hf", "book_flags"), word("hf", "updates"),
 INFINITY = float("inf")
 
 
-@part
+@inlined
 def reject(out, line, start, end, reason, t, limit):
     """Put a line among the rejected ones."""
     rejected = out.rejected[out.counts[0].rejected]
@@ -35,7 +35,7 @@ def reject(out, line, start, end, reason, t, limit):
     rejected.limit = limit
 
 
-@part
+@inlined
 def timely(envelope, params, out, line, start, end):
     """Whether a book has an event time, not in the future; the first checks that need no state. A trades message always passes."""
     if envelope.kind != BOOK:
@@ -50,7 +50,7 @@ def timely(envelope, params, out, line, start, end):
     return True
 
 
-@part
+@inlined
 def has_room(envelope, arrays, params, out):
     """Whether rows, pages and slots suffice for whatever one record can need."""
     trades = 0 if envelope.kind == BOOK else envelope.trades
@@ -65,7 +65,7 @@ def has_room(envelope, arrays, params, out):
     )
 
 
-@part
+@inlined
 def bar_rows(trades, params):
     """Most bars that a record can close: two a duration and event."""
     return (trades + 1) * 2 * len(params.durations)
@@ -99,7 +99,7 @@ def write_row(arrays, symbol, t, record, r, e, gap, params, line, scratch, rows)
     head.invalid = 0
 
 
-@part
+@inlined
 def is_news(envelope, head, t, counts, out, line, start, end):
     """Whether a book is neither a duplicate nor late."""
     if t == head.last_t and envelope.nonce != NULL_INT and envelope.nonce == head.last_nonce:
@@ -111,7 +111,7 @@ def is_news(envelope, head, t, counts, out, line, start, end):
     return True
 
 
-@part
+@inlined
 def take_book(arrays, symbol, record, params, line, start, end, scratch, out):
     """A timely book into its symbol's state."""
     envelope = record.envelope[0]
@@ -142,7 +142,7 @@ def take_book(arrays, symbol, record, params, line, start, end, scratch, out):
         write_row(arrays, symbol, t, record, r, e, gap, params, line, scratch, out.hf)
 
 
-@part
+@inlined
 def take_trades(arrays, symbol, record, params, line, out):
     """A trades message into its symbol's state."""
     envelope = record.envelope[0]
@@ -168,7 +168,7 @@ def take_trades(arrays, symbol, record, params, line, out):
             add_trade_to_bars(own, t, trade.price, trade.amount, trade.side, params, out.bars)
 
 
-@part
+@inlined
 def take(arrays, symbol, record, params, line, start, end, scratch, out):
     """A record that has passed `timely` and has room into its symbol's state."""
     arrays.dirty[symbol] = ARRIVED | CHANGED

@@ -6,7 +6,7 @@ import numpy as np
 
 from streamproc.features.structural import BAND_COLUMNS, LEVEL_COLUMNS, NAN, finite, mid_price, relative
 from streamproc.features.windows import book_window, move_cursor, move_trade_cursor, trade_window
-from streamproc.jit import part
+from streamproc.jit import inlined, part
 from streamproc.schema import HF_HORIZON, LEVELS_WORD, NULL_INT, word
 from streamproc.state.layout import NONE, PAGE
 from streamproc.state.pages import append_book, append_trade, drop_first, live_pages, restart_books, trim_books, trim_trades
@@ -41,13 +41,13 @@ def order_flow(head, bid, bid_size, ask, ask_size):
     return finite(e)
 
 
-@part
+@inlined
 def newest_book(pool, head):
     """The last valid book in the ring."""
     return pool.points[head.books.last, (head.books.head - 1) % PAGE]
 
 
-@part
+@inlined
 def advance_books(pool, head, t, bids, asks, params):
     """Take a valid book into the ring: (r, e, gap in ms). Across a gap nothing is computed and the segment starts again."""
     bid, bid_size, ask, ask_size = bids[0, 0], bids[0, 1], asks[0, 0], asks[0, 1]
@@ -76,14 +76,14 @@ def advance_books(pool, head, t, bids, asks, params):
     return r, e, gap
 
 
-@part
+@inlined
 def release_trades(pool, head, t, params):
     """Drop the trades that no window from the valid book at t on will hold."""
     trim_trades(pool, head, t - params.horizons[-1])
     head.pages_at_book = live_pages(head.trades)
 
 
-@part
+@inlined
 def advance_trades(pool, head, t, amount, side, params):
     """Take an accepted trade into the ring, its time made non-decreasing."""
     ring = head.trades

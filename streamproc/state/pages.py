@@ -10,7 +10,7 @@ are called, so that nothing cancels (T. Chan, G. Golub, R. LeVeque, Algorithms f
 
 import numpy as np
 
-from streamproc.jit import part
+from streamproc.jit import inlined, part
 from streamproc.parse.record import BUY, SELL
 from streamproc.state.layout import FREE, LEFT, LINKS, NONE, PAGE
 
@@ -161,7 +161,7 @@ def complete_run(pool, first, level):
         page = pool.links[page, level - 1]
 
 
-@part
+@inlined
 def append_book(pool, head, t, mid, r, e, tight):
     """Append a valid book to its symbol's ring."""
     ring = head.books
@@ -248,7 +248,7 @@ def complete_trade_run(pool, first, level):
         page = pool.links[page, level - 1]
 
 
-@part
+@inlined
 def append_trade(pool, head, t, amount, side):
     """Append a trade to its symbol's ring."""
     ring = head.trades
