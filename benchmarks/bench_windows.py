@@ -85,7 +85,7 @@ def commit() -> None:
     for old in (folder, output):
         shutil.rmtree(old, ignore_errors=True)
     store = RocksStore(folder)
-    journal = Journal(store, output, settings.state)
+    journal = Journal(store, output, settings)
     pipeline = Pipeline(settings, journal.staging.path, journal.stem)
     engine_times, commit_times = [], []
     for second in by_second(path):

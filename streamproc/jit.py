@@ -62,8 +62,9 @@ def _cache_directory(module: str) -> Path:
 
 
 def is_compiled(function: Callable[..., Any]) -> bool:
-    """Whether a compiled form of the kernel lies in the cache (of whatever CPU: a hint for a message, no more)."""
-    return any(_cache_directory(function.__module__).rglob(f"*.{function.__name__}-*.nbi"))
+    """Whether the cache holds a compiled form of a kernel (of whatever CPU: a hint for a message, no more)."""
+    cache = Path(cast(Any, function)._cache.cache_path)
+    return any(cache.glob(f"*.{function.__name__}-*.nbi"))
 
 
 def kernel(function: F) -> F:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamproc.config import Settings, StateConfig
+from streamproc.config import Settings, SinkConfig, StateConfig
 from streamproc.errors import StateError, StreamprocError, UsageError
 from streamproc.local.run import process_files, run_files
 from streamproc.observe.progress import QuietProgress
@@ -74,6 +74,12 @@ def test_another_configuration_is_refused_with_both_shown(folder: Path) -> None:
     assert '"max_levels":10' in str(refused.value).replace(" ", "")
     assert '"max_levels":7' in str(refused.value).replace(" ", "")
     assert "--fresh" in refused.value.hint
+
+
+def test_another_partitioning_is_refused(folder: Path) -> None:
+    other = SETTINGS.model_copy(update={"sink": SinkConfig(partition_by=("exchange", "date"))})
+    with pytest.raises(StateError, match="partition_by"):
+        go_on(folder, settings=other)
 
 
 def test_starting_afresh_needs_an_empty_output_or_leave_to_replace_it(folder: Path, whole: Path) -> None:

@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 
 import orjson
 
-from streamproc.config import StateConfig
+from streamproc.config import Settings, StateConfig
 from streamproc.crash import crash_point
 from streamproc.errors import StateError, UsageError
 from streamproc.parquet.files import cannot_write, fsync
@@ -41,6 +41,7 @@ class Meta(NamedTuple):
     format: int
     config: str
     hash: str
+    partition_by: list[str]
 
     def dumps(self) -> bytes:
         """As bytes."""
@@ -99,16 +100,17 @@ def has_rows(output: Path) -> bool:
 class Journal:
     """The commits of one state into one output."""
 
-    def __init__(self, store: Store, output: Path, config: StateConfig) -> None:
+    def __init__(self, store: Store, output: Path, settings: Settings) -> None:
+        config, partition_by = settings.state, list(settings.sink.partition_by)
         self._store = store
         self._output = output
         stored = store.get(META_KEY)
         if stored is None:
-            self.meta = Meta(secrets.token_hex(6), 0, FORMAT, config.canonical(), config.hash)
+            self.meta = Meta(secrets.token_hex(6), 0, FORMAT, config.canonical(), config.hash, partition_by)
             self._claim()
         else:
             self.meta = Meta(**orjson.loads(stored))
-            self._check(config)
+            self._check(config, partition_by)
         self.staging = Staging(output, self.meta.state_id)
         self._all_published = False
         self._recover()
@@ -183,7 +185,7 @@ class Journal:
         fsync(self._output)
         self._store.write([(META_KEY, self.meta.dumps())], [], durable=True)
 
-    def _check(self, config: StateConfig) -> None:
+    def _check(self, config: StateConfig, partition_by: list[str]) -> None:
         if self.meta.format != FORMAT:
             raise StateError(
                 f"the state has format {self.meta.format}, this version writes format {FORMAT}",
@@ -193,6 +195,11 @@ class Journal:
             raise StateError(
                 f"the state was written under another configuration\n  state:   {self.meta.config}\n  current: {config.canonical()}",
                 hint="give the configuration it was written under, or start afresh: --fresh with an empty output",
+            )
+        if self.meta.partition_by != partition_by:
+            raise StateError(
+                f"the output's folders were made by sink.partition_by {self.meta.partition_by}, not {partition_by}",
+                hint="give the partitioning it was begun with, or start afresh: --fresh with an empty output",
             )
         if not self._mark_path.exists():
             raise StateError(

@@ -55,7 +55,7 @@ def open_session(state: Path, output: Path, settings: Settings, *, workers: int,
         remove_rows(output)
     store = RocksStore(state)
     try:
-        journal = Journal(store, output, settings.state)
+        journal = Journal(store, output, settings)
         try:
             work = Work(hire(workers, settings, journal.staging.path, journal.stem, journal.symbols()), journal)
             try:

@@ -146,7 +146,13 @@ class Watcher:
                 return False
         if reader.tail and tail_is_complete_json_object(reader.tail) and (tail := reader.take_tail()) is not None:
             self._session.work.take(tail)
+        self._warn_once(reader.warning)
         return not reader.tail and not reader.warning
+
+    def _warn_once(self, warning: str) -> None:
+        if warning and warning not in self._warned:
+            self._warned.add(warning)
+            self._progress.warn(warning)
 
     def _skip(self, path: str, now: Identity, error: DataError) -> None:
         """Go on without a file that cannot be read, until it changes."""

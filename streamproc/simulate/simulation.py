@@ -64,4 +64,4 @@ def simulate(market: Market, out: BinaryIO, clock: Callable[[], float] = time.pe
     simulation = Simulation(market)
     for chunk in simulation:
         out.write(chunk)
-    return simulation.summary() | {"seconds": clock() - begun}
+    return simulation.summary() | {"seconds": round(clock() - begun, 3)}
