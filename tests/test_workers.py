@@ -247,7 +247,7 @@ def started(folder: Path, path: Path) -> Iterator[Command]:
         "2",
     ]
     with subprocess.Popen(
-        [sys.executable, "-m", "streamproc", *map(str, arguments), "--json", "--set", "sink.buffer_rows=2"],
+        [sys.executable, "-m", "streamproc", *map(str, arguments), "--json", "--set", "sink.buffer_rows=100"],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
