@@ -83,6 +83,13 @@ def test_windows_of_many_pages(steps_ms: tuple[int, ...]) -> None:
     assert disagreements(config, long_stream(4, 6000, steps_ms=steps_ms), [5000]) == []
 
 
+def test_windows_of_dense_and_sparse_symbols() -> None:
+    """One symbol's windows hold runs of pages, the others' pages come and go beside them in the same pool."""
+    config = {"horizons": [1, 20], "hf_emit_interval": 5, "bar_durations": [10], "gap_reset": 30}
+    lines = long_stream(5, 24_000, symbols=4, steps_ms=(5,), first_share=0.6, trade_share=0.4)
+    assert disagreements(config, lines) == []
+
+
 def test_rows_that_are_far_between() -> None:
     """Hours of books, gaps among them, from one reading of a window to the next."""
     config = {"horizons": [1, 40], "hf_emit_interval": 100, "gap_reset": 3, "regime_window": 60, "bar_durations": [500]}

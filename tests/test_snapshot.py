@@ -132,6 +132,13 @@ def test_cuts_of_a_window_that_holds_long_runs() -> None:
     assert check_cuts(config, lines, [40_000, 66_001, 66_002, 95_000]) > 200
 
 
+def test_cuts_of_dense_and_sparse_symbols() -> None:
+    """One symbol's window holds runs of pages, the others' pages come and go beside them."""
+    config = StateConfig(horizons=(1, 30), hf_emit_interval=3, bar_durations=(10,), gap_reset=30)
+    lines = long_stream(5, 40_000, symbols=4, steps_ms=(5,), first_share=0.6, trade_share=0.4)
+    assert check_cuts(config, lines, [9_000, 21_000, 33_333]) > 200
+
+
 def test_cuts_at_every_place_of_a_page() -> None:
     config = StateConfig(horizons=(0.1, 0.7), hf_emit_interval=0, bar_durations=(0.5,), bar_grace=0.1, gap_reset=0.2)
     lines = long_stream(9, 400, steps_ms=(10,) * 50 + (210,), trade_share=0.4)

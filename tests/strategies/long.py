@@ -24,15 +24,24 @@ def trades_line(symbol: str, t: int, trades: Sequence[tuple[int | str, int, str,
 
 
 def long_stream(
-    seed: int, n: int, *, symbols: int = 1, steps_ms: Sequence[int] = (10,), trade_share: float = 0.3
+    seed: int,
+    n: int,
+    *,
+    symbols: int = 1,
+    steps_ms: Sequence[int] = (10,),
+    trade_share: float = 0.3,
+    first_share: float = 0.0,
 ) -> list[bytes]:
-    """`n` lines, some ms apart, of books that walk and trades of which some come again; the same for the same seed."""
+    """`n` lines, some ms apart, of books that walk and trades of which some come again; the same for the same seed.
+
+    `first_share` of the lines are the first symbol's, the others are shared by all.
+    """
     rng, t, next_id = Random(seed), START_MS, 0
     mids = [100.0 + 7 * symbol for symbol in range(symbols)]
     lines = []
     for _ in range(n):
         t += rng.choice(steps_ms)
-        symbol = rng.randrange(symbols)
+        symbol = 0 if rng.random() < first_share else rng.randrange(symbols)
         if rng.random() < trade_share:
             next_id += 2
             ids = (next_id - 1, next_id, max(0, next_id - rng.choice([5, 900, 1023, 1024, 1025, 1100])))
