@@ -7,6 +7,7 @@ import json
 import mmap
 import subprocess
 import sys
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -449,3 +450,31 @@ def test_keys_of_ids_differ() -> None:
     keys = {id_key(frozen(text.encode()), 0, len(text)) for text in texts}
     assert len(keys) == len(texts)
     assert (0, 0) not in {id_key(frozen(text.encode()), 0, len(text)) for text in texts if text}
+
+
+# The reference by itself: what no other test of rows can see
+
+
+@pytest.mark.parametrize(("nesting", "accepted"), [(64, True), (998, True), (999, False), (1020, False), (5000, False)])
+def test_nesting(nesting: int, accepted: bool) -> None:
+    """1,000 deep are accepted; the record and one key's array are two of them."""
+    strings = rb'"[{\"[[\\","}]\\\"]",' * 300
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+        deep = b"[" + strings + opening * nesting + b"1" + closing * nesting + b"]"
+        parsed = RawParser().parse(BOOK_LINE[:-1] + b',"deep":' + deep + b"}")
+        assert isinstance(parsed, Book if accepted else Reject)
+
+
+def test_a_line_of_many_brackets_takes_no_long() -> None:
+    text = b"\\n" * 500_000 + b"x" * 1_000_000
+    line = BOOK_LINE[:-1] + b',"text":"' + text + b'","empty":[' + b"[]," * 300_000 + b"[]]}"
+    begin = time.process_time()
+    assert isinstance(RawParser().parse(line), Book)
+    assert time.process_time() - begin < 3
+
+
+@given(line=st.binary(max_size=60))
+def test_any_bytes_have_an_outcome(line: bytes) -> None:
+    line = line.replace(b"\n", b"")
+    assert isinstance(RawParser().parse(line), Reject)
+    assert not check(SCANNER, line)
