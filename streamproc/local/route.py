@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from streamproc.engine.symbols import UNKNOWN, Names, SymbolTable, find
-from streamproc.jit import kernel, load_u8, load_u64, part
+from streamproc.jit import inlined, kernel, load_u8, load_u64, part
 from streamproc.local.bytemask import WIDTH, lowest_bit, starts_of
 from streamproc.parse.ccxt import RawParser, Reject
 from streamproc.parse.scan import (
@@ -158,7 +158,7 @@ def last_marks(data: Any, i: int, size: int) -> int:
     return bits
 
 
-@part
+@inlined
 def same_bytes(data: Any, i: int, j: int, size: int) -> bool:
     """Whether the `size` bytes at i and at j are the same."""
     k = 0
@@ -167,7 +167,7 @@ def same_bytes(data: Any, i: int, j: int, size: int) -> bool:
     return k == size
 
 
-@part
+@inlined
 def string_end(data: Any, i: int) -> tuple[int, bool]:
     """Where the string from i on ends, at its quote or the line's newline; and whether it holds a backslash."""
     escaped = False
@@ -183,7 +183,7 @@ def string_end(data: Any, i: int) -> tuple[int, bool]:
     return i, escaped
 
 
-@part
+@inlined
 def note_key(data: Any, i: int, size: int, found: Any) -> None:
     """Take note of the value where one of the two keys begins at the quote at i; all values of a kind must agree."""
     if i + SHORTEST_MEMBER >= size:
@@ -249,7 +249,7 @@ def walk_line(data: Any, i: int, found: Any) -> None:
         c = load_u8(data, i)
 
 
-@part
+@inlined
 def owner_of(data: Any, begin: int, names: Names, workers: int, found: Any) -> int:
     """Owner of the line at `begin`, after the first walk over it; `UNDECIDED` where Python must decide."""
     if not found.certain:
