@@ -122,7 +122,7 @@ LONG = StateConfig(horizons=(1, 20, 3600), hf_emit_interval=1, bar_durations=(1,
 def test_cuts_of_long_windows(steps_ms: tuple[int, ...], gap_reset: float) -> None:
     config = LONG.model_copy(update={"gap_reset": gap_reset})
     rng, lines = Random(1), long_stream(2, 12_000, symbols=3, steps_ms=steps_ms)
-    assert check_cuts(config, lines, [rng.randrange(len(lines)) for _ in range(8)]) >= 30
+    assert check_cuts(config, lines, [rng.randrange(len(lines)) for _ in range(8)]) >= 20
 
 
 def test_cuts_of_a_window_that_holds_long_runs() -> None:
