@@ -1,4 +1,7 @@
-"""`run` against orjson alone: time a record of the whole way to Parquet over that of turning the same lines into Python objects."""
+"""`run` against orjson alone.
+
+Time a record of the whole way to Parquet over that of turning the same lines into Python objects.
+"""
 
 import shutil
 import sys
@@ -43,7 +46,9 @@ def compare(levels: int, seconds: float, bound: str) -> None:
     """One line of the table: 20 symbols at 10 books/s with trades between them."""
     path = market_file(Market(symbols=20, seconds=seconds, levels=levels), "run")
     run_seconds(market_file(Market(symbols=20, seconds=20, levels=levels), "warm"))
-    run, alone = alternating([lambda: run_seconds(path), lambda: orjson_seconds(path)], rounds=3 if seconds > 1000 else 5)
+    run, alone = alternating(
+        [lambda: run_seconds(path), lambda: orjson_seconds(path)], rounds=3 if seconds > 1000 else 5
+    )
     summary = process_files([str(path)], SCRATCH / "out", overwrite=True)
     records = summary["records"]
     tell(

@@ -1,4 +1,7 @@
-"""Where the time of a book goes: scanning its bytes, its state and bars, its rows, Parquet. Each stage is the difference of two runs."""
+"""Where the time of a book goes.
+
+Scanning its bytes, its state and bars, its rows, Parquet. Each stage is the difference of two runs.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -71,7 +74,10 @@ def main() -> None:
     scan_all(data[0], 0, record)
     times = alternating([scanned, fed(StateConfig(hf_emit_interval=1e6)), fed(StateConfig()), ran, parsed])
     scanning, state, rows, run, alone = (time / summary["records"] * 1e6 for time in times)
-    print(f"{summary['books']:,} books, {summary['trades']:,} trades messages, {summary['hf_rows']:,} feature rows, {summary['bar_rows']:,} bars")
+    print(
+        f"{summary['books']:,} books, {summary['trades']:,} trades messages, "
+        f"{summary['hf_rows']:,} feature rows, {summary['bar_rows']:,} bars"
+    )
     for name, value in (
         ("scan the bytes", scanning),
         ("symbol state, windows' rings, bars", state - scanning),

@@ -18,7 +18,18 @@ def seconds_to_first_row(path: Path, cache: Path) -> float:
     """Until a run over a few lines has written its rows and ended: a little more than its first row takes."""
     output = SCRATCH / "start-out"
     shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "streamproc", "run", "--quiet", "--flush", "--input", str(path), "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "streamproc",
+        "run",
+        "--quiet",
+        "--flush",
+        "--input",
+        str(path),
+        "--output",
+        str(output),
+    ]
     started = time.perf_counter()
     subprocess.run(command, check=True, env=os.environ | {"STREAMPROC_CACHE_DIR": str(cache)}, timeout=300)
     return time.perf_counter() - started

@@ -1,4 +1,7 @@
-"""Cost of long windows, of many symbols, of a commit; size of a symbol's state. The engine without files, but for the commit."""
+"""Cost of long windows, of many symbols, of a commit.
+
+Size of a symbol's state. The engine without files, but for the commit.
+"""
 
 import itertools
 import shutil
@@ -41,7 +44,8 @@ def horizons() -> None:
     """Two hours of one symbol, a row for each book."""
     path = market_file(Market(symbols=1, seconds=7200, levels=20), "windows")
     long, short = (
-        Settings(state=StateConfig(horizons=horizons, hf_emit_interval=0.0)) for horizons in ((1.0, 60.0, 3600.0), (1.0, 60.0))
+        Settings(state=StateConfig(horizons=horizons, hf_emit_interval=0.0))
+        for horizons in ((1.0, 60.0, 3600.0), (1.0, 60.0))
     )
     a, b = alternating([lambda: run_seconds(path, long), lambda: run_seconds(path, short)], rounds=5)
     tell("run with horizons [1,60,3600] / [1,60], a row a book, 2 h", a / b, "<= 1.2", f"{a:.2f} s against {b:.2f} s")
@@ -52,9 +56,16 @@ def symbols() -> None:
     many = market_file(Market(symbols=10_000, seconds=50, levels=20, rate_hz=1.0), "many")
     few = market_file(Market(symbols=10, seconds=5000, levels=20, rate_hz=10.0), "few")
     settings = Settings(sink=SinkConfig(partition_by=("exchange", "date")), state=StateConfig(hf_emit_interval=10.0))
-    books = [process_files([str(path)], SCRATCH / "out", settings=settings, overwrite=True)["books"] for path in (many, few)]
+    books = [
+        process_files([str(path)], SCRATCH / "out", settings=settings, overwrite=True)["books"] for path in (many, few)
+    ]
     a, b = alternating([lambda: run_seconds(many, settings), lambda: run_seconds(few, settings)], rounds=3)
-    tell("cost a book, 10,000 symbols / 10 symbols", (a / books[0]) / (b / books[1]), "<= 1.5", f"{books[0]:,} and {books[1]:,} books")
+    tell(
+        "cost a book, 10,000 symbols / 10 symbols",
+        (a / books[0]) / (b / books[1]),
+        "<= 1.5",
+        f"{books[0]:,} and {books[1]:,} books",
+    )
 
 
 def state_size() -> None:
@@ -99,7 +110,12 @@ def commit() -> None:
     store.close()
     pairs = sorted(zip(commit_times[2:], engine_times[2:], strict=True), key=lambda pair: pair[0] / pair[1])
     middle = pairs[len(pairs) // 2]
-    tell("a commit of 10,000 active symbols / the engine's time for that second", middle[0] / middle[1], "<= 1.0", f"{middle[0]:.2f} s against {middle[1]:.2f} s")
+    tell(
+        "a commit of 10,000 active symbols / the engine's time for that second",
+        middle[0] / middle[1],
+        "<= 1.0",
+        f"{middle[0]:.2f} s against {middle[1]:.2f} s",
+    )
 
 
 def by_second(path: Path) -> Iterator[bytes]:

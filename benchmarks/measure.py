@@ -15,7 +15,10 @@ SCRATCH = Path(os.environ.get("STREAMPROC_BENCH_DIR", Path(tempfile.gettempdir()
 def market_file(market: Market, name: str) -> Path:
     """A simulated file, made at its first use and kept for the next."""
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    path = SCRATCH / f"{name}-{market.symbols}x{market.seconds:g}s-{market.levels}l-{market.rate_hz:g}hz-{market.seed}.ndjson"
+    path = (
+        SCRATCH
+        / f"{name}-{market.symbols}x{market.seconds:g}s-{market.levels}l-{market.rate_hz:g}hz-{market.seed}.ndjson"
+    )
     if not path.exists():
         beside = path.with_suffix(".tmp")
         with beside.open("wb") as out:

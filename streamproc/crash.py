@@ -1,6 +1,7 @@
 """Named crash points: where a test may kill the process for real, to see that nothing is lost or doubled.
 
-`STREAMPROC_CRASH_AT=name` ends the process at the first passing of that point, `name:k` at the k-th, as `kill -9` would: no
+`STREAMPROC_CRASH_AT=name` ends the process at the first passing of that point, `name:k` at the k-th, as `kill -9`
+would: no
 handlers, no flushing. Without the variable a point is one look-up in a dictionary.
 """
 

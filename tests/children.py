@@ -1,4 +1,7 @@
-"""Work in processes of its own, with a crash point armed where a test wants it; forked from one that has the kernels loaded."""
+"""Work in processes of its own, with a crash point armed where a test wants it.
+
+Forked from one that has the kernels loaded.
+"""
 
 import importlib
 import multiprocessing

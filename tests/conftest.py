@@ -33,4 +33,10 @@ def _compile_kernels() -> None:
         for seed, path in enumerate(inputs):
             path.write_bytes(b"".join(generate(Market(symbols=2, seconds=3, levels=3, seed=seed))))
         for workers in (1, 2):
-            process_files([*map(str, inputs)], Path(folder, f"out-{workers}"), state=Path(folder, f"state-{workers}"), merge=True, workers=workers)
+            process_files(
+                [*map(str, inputs)],
+                Path(folder, f"out-{workers}"),
+                state=Path(folder, f"state-{workers}"),
+                merge=True,
+                workers=workers,
+            )

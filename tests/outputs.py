@@ -24,7 +24,7 @@ def contents(output: Path) -> Output:
     for file in sorted((output / "rejects").glob("*.ndjson")):
         for line in file.read_bytes().splitlines():
             reject: dict[str, Any] = orjson.loads(line)
-            rejects[reject["reason"], reject.get("raw", reject.get("raw_base64"))] += 1
+            rejects[reject["reason"], str(reject.get("raw", reject.get("raw_base64")))] += 1
     return Output(read(str(output / "hf")), read(str(output / "bars")), rejects)
 
 

@@ -1,6 +1,7 @@
 """The same input gives the same rows however it arrives, whatever dies on the way."""
 
 import gzip
+import itertools
 import os
 import random
 import signal
@@ -20,7 +21,7 @@ from streamproc.simulate import Market, generate
 from tests.children import begin, exit_code
 from tests.outputs import assert_same, contents
 
-SETTINGS = Settings(state=StateConfig(bar_idle_close=None), local={"commit_interval": 0.05, "chunk_bytes": 65536})  # type: ignore[arg-type]
+SETTINGS = Settings(state=StateConfig(bar_idle_close=None), local={"commit_interval": 0.05, "chunk_bytes": 65536})
 """Small chunks and frequent commits, so that there are many boundaries to get wrong."""
 
 
@@ -58,7 +59,7 @@ def go_on(folder: Path, flush: bool = False, inputs: str = "in") -> dict[str, An
 def pieces_of(market: bytes, count: int, seed: int) -> list[bytes]:
     """Cut at random bytes, in the middle of lines."""
     cuts = [0, *sorted(random.Random(seed).sample(range(1, len(market)), count - 1)), len(market)]
-    return [market[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [market[a:b] for a, b in itertools.pairwise(cuts)]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -71,7 +72,10 @@ def test_a_file_that_grows_by_pieces_cut_anywhere(seed: int, market: bytes, whol
         records += go_on(tmp_path)["records"]
     records += go_on(tmp_path, flush=True)["records"]
     assert_same(tmp_path / "out", whole)
-    assert records == process_files([str(whole.parent / "market.ndjson")], tmp_path / "again", settings=SETTINGS)["records"]
+    assert (
+        records
+        == process_files([str(whole.parent / "market.ndjson")], tmp_path / "again", settings=SETTINGS)["records"]
+    )
 
 
 def test_a_gzip_file_that_grows_by_members(market: bytes, whole: Path, tmp_path: Path) -> None:
@@ -97,7 +101,14 @@ def test_files_one_after_the_other_taken_in_once_each(market: bytes, whole: Path
     assert_same(tmp_path / "out", whole)
 
 
-POINTS = ["commit.after_files", "commit.after_batch", "publish.after_rename", "publish.after_rename:3", "commit.after_publish", "commit.after_mark"]
+POINTS = [
+    "commit.after_files",
+    "commit.after_batch",
+    "publish.after_rename",
+    "publish.after_rename:3",
+    "commit.after_publish",
+    "commit.after_mark",
+]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -132,7 +143,14 @@ def _overwrite(source: list[str], output: Path) -> None:
 def _watch(folder: Path) -> None:
     with StopRequest() as stop:
         watch_directory(
-            folder / "in", folder / "out", SETTINGS, state=folder / "state", after="keep", fresh=False, progress=QuietProgress(), stop=stop
+            folder / "in",
+            folder / "out",
+            SETTINGS,
+            state=folder / "state",
+            after="keep",
+            fresh=False,
+            progress=QuietProgress(),
+            stop=stop,
         )
 
 

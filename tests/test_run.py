@@ -78,7 +78,12 @@ def test_a_line_of_50_megabytes(long: bytes, tmp_path: Path) -> None:
 def test_a_book_of_200_000_levels(tmp_path: Path) -> None:
     bids = [[1.0 - k * 1e-6, 1.0] for k in range(200_000)]
     line = orjson.dumps(
-        {"type": "orderbook", "exchange": "x", "symbol": "A/B", "data": {"bids": bids, "asks": [[1.5, 2.0]], "timestamp": 2000}}
+        {
+            "type": "orderbook",
+            "exchange": "x",
+            "symbol": "A/B",
+            "data": {"bids": bids, "asks": [[1.5, 2.0]], "timestamp": 2000},
+        }
     )
     summary = run(tmp_path, b"\n".join((book(1000), line, book(3000), b"")))
     assert summary["books"] == 3
@@ -94,12 +99,21 @@ def test_ends_blanks_marks_and_carriage_returns(tmp_path: Path) -> None:
 
 
 def test_rejects_carry_reason_place_and_every_byte(tmp_path: Path) -> None:
-    bad = [b'{"type":"orderbook"', b'\xff\xfe{"a":1}', b"[1]", b'{"type":"ticker","exchange":"x","symbol":"y","data":1}']
+    bad = [
+        b'{"type":"orderbook"',
+        b'\xff\xfe{"a":1}',
+        b"[1]",
+        b'{"type":"ticker","exchange":"x","symbol":"y","data":1}',
+    ]
     summary = run(tmp_path, b"\n".join((book(2000), *bad, book(1000), book(2000), b"")))
-    rejects = [json.loads(line) for file in (tmp_path / "out" / "rejects").iterdir() for line in file.read_text().splitlines()]
+    rejects = [
+        json.loads(line) for file in (tmp_path / "out" / "rejects").iterdir() for line in file.read_text().splitlines()
+    ]
     assert [reject["reason"] for reject in rejects] == ["malformed", "malformed", "malformed", "ignored_type", "late"]
     assert [reject["origin"] for reject in rejects] == [f"{tmp_path / 'a.ndjson'}:{line}" for line in (2, 3, 4, 5, 6)]
-    assert [reject["raw"].encode() if "raw" in reject else base64.b64decode(reject["raw_base64"]) for reject in rejects] == [*bad, book(1000)]
+    assert [
+        reject["raw"].encode() if "raw" in reject else base64.b64decode(reject["raw_base64"]) for reject in rejects
+    ] == [*bad, book(1000)]
     assert all(reject["detail"] for reject in rejects)
     assert summary["duplicates"] == 1
 

@@ -131,7 +131,11 @@ def test_two_processes_at_once(folder: Path) -> None:
 
 def damaged_files(state: Path) -> list[Path]:
     """Files that hold data; the others are logs for people."""
-    return [path for path in sorted(state.iterdir()) if path.suffix in {".sst", ".log"} or path.name.startswith(("MANIFEST", "CURRENT"))]
+    return [
+        path
+        for path in sorted(state.iterdir())
+        if path.suffix in {".sst", ".log"} or path.name.startswith(("MANIFEST", "CURRENT"))
+    ]
 
 
 def flip(path: Path, chance: random.Random) -> None:

@@ -22,7 +22,7 @@ from streamproc.parquet.reader import read
 from streamproc.simulate import Market, generate
 from tests.outputs import assert_same
 
-SETTINGS = Settings(state=StateConfig(bar_idle_close=None), local={"commit_interval": 0.05, "settle": 0.2})  # type: ignore[arg-type]
+SETTINGS = Settings(state=StateConfig(bar_idle_close=None), local={"commit_interval": 0.05, "settle": 0.2})
 
 
 class Heard(QuietProgress):
@@ -49,7 +49,14 @@ class Watching:
     def _watch(self, folder: Path, settings: Settings, after: str) -> None:
         try:
             self.summary = watch_directory(
-                folder / "in", folder / "out", settings, state=folder / "state", after=after, fresh=False, progress=self.heard, stop=self.stop
+                folder / "in",
+                folder / "out",
+                settings,
+                state=folder / "state",
+                after=after,
+                fresh=False,
+                progress=self.heard,
+                stop=self.stop,
             )
         except BaseException as error:
             self.error = error
@@ -145,7 +152,7 @@ def test_a_moved_file_does_not_replace_another(lines: list[bytes], tmp_path: Pat
     (done / "a.ndjson").write_text("kept")
     with watching(tmp_path, after=f"move:{done}"):
         (tmp_path / "in" / "a.ndjson").write_bytes(lines[0])
-        until(lambda: (done / "a.ndjson.1").exists())
+        until((done / "a.ndjson.1").exists)
     assert (done / "a.ndjson").read_text() == "kept"
 
 
@@ -162,7 +169,9 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         watch.end()
 
 
-def test_a_renamed_file_goes_on_and_a_new_one_in_its_place_begins(lines: list[bytes], whole: Path, tmp_path: Path) -> None:
+def test_a_renamed_file_goes_on_and_a_new_one_in_its_place_begins(
+    lines: list[bytes], whole: Path, tmp_path: Path
+) -> None:
     half = len(lines) // 2
     current = tmp_path / "in" / "current.ndjson"
     with watching(tmp_path):
@@ -192,12 +201,15 @@ def test_a_damaged_file_is_warned_of_once_and_the_others_go_on(lines: list[bytes
 def test_an_idle_bar_closes_once_and_for_good(tmp_path: Path) -> None:
     settings = Settings(
         state=StateConfig(bar_durations=(1.0,), bar_grace=0.1, bar_idle_close=0.3),
-        local={"commit_interval": 0.05},  # type: ignore[arg-type]
+        local={"commit_interval": 0.05},
     )
 
     def book(t: int) -> bytes:
         data = {"bids": [[9.0, 1.0]], "asks": [[11.0, 1.0]], "timestamp": t}
-        return orjson.dumps({"type": "orderbook", "exchange": "x", "symbol": "A/B", "data": data, "collected_at": t}) + b"\n"
+        return (
+            orjson.dumps({"type": "orderbook", "exchange": "x", "symbol": "A/B", "data": data, "collected_at": t})
+            + b"\n"
+        )
 
     file = tmp_path / "in" / "a.ndjson"
     with watching(tmp_path, settings=settings):

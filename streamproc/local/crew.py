@@ -19,7 +19,10 @@ class Done(NamedTuple):
 
 
 class Crew(Protocol):
-    """What the drivers ask for. Each symbol belongs to one member; a commit is `drain`, `finish`, `changes`, `begin`."""
+    """What the drivers ask for.
+
+    Each symbol belongs to one member; a commit is `drain`, `finish`, `changes`, `begin`.
+    """
 
     def take(self, chunk: Chunk | MergedChunk) -> Iterator[Done]:
         """Give a chunk to work on; what is done by now, in the order given."""
@@ -31,7 +34,10 @@ class Crew(Protocol):
         """Close all open bars."""
 
     def close_idle(self, now_ms: int, caught_up: bool) -> None:
-        """Let idle time pass up to `now_ms` (monotonic) where the input is caught up, and close bars of symbols silent long enough."""
+        """Let idle time pass up to `now_ms` (monotonic) where the input is caught up.
+
+        Then close the bars of symbols that have been silent long enough.
+        """
 
     def finish(self) -> list[Pending]:
         """Everything since `begin` as durable files."""

@@ -34,7 +34,14 @@ class Feed:
     """
 
     def __init__(
-        self, positions: Sequence[Position], *, merge: bool, chunk_bytes: int, hashing: bool, last: bool, stop: StopRequest
+        self,
+        positions: Sequence[Position],
+        *,
+        merge: bool,
+        chunk_bytes: int,
+        hashing: bool,
+        last: bool,
+        stop: StopRequest,
     ) -> None:
         self._positions = positions
         self._merge = merge

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 class IdleClock:
     """Idle time by symbol. It counts only while the input is caught up, and starts anew with each record.
 
-    A wall clock may decide when a silent symbol's bar closes, nothing else; so it is handed in, and starts at 0 in each process.
+    A wall clock may decide when a silent symbol's bar closes, nothing else; so it is handed in, and starts at 0 in
+    each process.
     """
 
     def __init__(self) -> None:
@@ -15,7 +16,10 @@ class IdleClock:
         self._last_ms: int | None = None
 
     def pass_time(self, now_ms: int, caught_up: bool, arrived: NDArray[np.intp], symbols: int) -> NDArray[np.int64]:
-        """Idle ms of each of `symbols` at `now_ms` (monotonic); `arrived`: those that had a record since the last call."""
+        """Idle ms of each of `symbols` at `now_ms` (monotonic).
+
+        `arrived`: those that had a record since the last call.
+        """
         if len(self._idle_ms) < symbols:
             self._idle_ms = np.concatenate((self._idle_ms, np.zeros(symbols - len(self._idle_ms), np.int64)))
         if caught_up and self._last_ms is not None:

@@ -5,7 +5,8 @@
 3. The files move to their final names.
 4. The output's mark gets the commit number; the list is cleared with the next batch.
 
-At start the list is moved again (moving twice is the same as once) and everything else in the pending folder is deleted.
+At start the list is moved again (moving twice is the same as once) and everything else in the pending folder is
+deleted.
 """
 
 import fcntl
@@ -150,7 +151,10 @@ class Journal:
         crash_point("commit.after_mark")
 
     def close(self) -> None:
-        """Let go of the staging folder. Files of a commit that could not be published stay, for the next start to publish."""
+        """Let go of the staging folder.
+
+        Files of a commit that could not be published stay, for the next start to publish.
+        """
         if self._all_published:
             self._forget_pending()
             self.staging.clear()
@@ -178,7 +182,8 @@ class Journal:
             raise UsageError(
                 "the output already holds rows, and this state is new",
                 where=str(self._output),
-                hint="give the state that belongs to it, choose an empty output, or replace what is there with --overwrite",
+                hint="give the state that belongs to it, choose an empty output, or replace what is there "
+                "with --overwrite",
             )
         self._output.mkdir(parents=True, exist_ok=True)
         self._mark()
@@ -193,7 +198,8 @@ class Journal:
             )
         if self.meta.hash != config.hash:
             raise StateError(
-                f"the state was written under another configuration\n  state:   {self.meta.config}\n  current: {config.canonical()}",
+                "the state was written under another configuration\n"
+                f"  state:   {self.meta.config}\n  current: {config.canonical()}",
                 hint="give the configuration it was written under, or start afresh: --fresh with an empty output",
             )
         if self.meta.partition_by != partition_by:
@@ -203,7 +209,8 @@ class Journal:
             )
         if not self._mark_path.exists():
             raise StateError(
-                f"the state {self.meta.state_id} belongs to another output: the mark {self._mark_path.name} is not here",
+                f"the state {self.meta.state_id} belongs to another output: the mark {self._mark_path.name} is "
+                "not here",
                 where=str(self._output),
                 hint="give the output it belongs to, or another state",
             )
@@ -211,7 +218,8 @@ class Journal:
         if marked > self.meta.commit:
             raise StateError(
                 f"the state has lost commits: it stands at {self.meta.commit}, its output at {marked}",
-                hint="its files were cut short or an old copy was restored: restore the newest copy, or start afresh: --fresh with an empty output",
+                hint="its files were cut short or an old copy was restored: restore the newest copy, or start afresh: "
+                "--fresh with an empty output",
             )
 
     def _recover(self) -> None:

@@ -39,7 +39,8 @@ class Record:
 class Ledger:
     """The records of a state, and where each source goes on.
 
-    A file is *taken in* when its identity or its whole content is known; *grown* when the known content of the same path, or of the same
+    A file is *taken in* when its identity or its whole content is known; *grown* when the known content of the same
+    path, or of the same
     inode under a new name, is its prefix. Any other file is new.
     """
 
@@ -79,7 +80,17 @@ class Ledger:
             head_size = min(HEAD_BYTES, position.offset)
             head = prefix_hash(source, head_size) or ""
         self._note(
-            Record(path, *before, position.offset, position.first_line, position.key, position.digest, head_size, head, complete)
+            Record(
+                path,
+                *before,
+                position.offset,
+                position.first_line,
+                position.key,
+                position.digest,
+                head_size,
+                head,
+                complete,
+            )
         )
 
     def changes(self) -> list[tuple[str, bytes]]:
@@ -106,7 +117,10 @@ class Ledger:
         return None
 
     def _same_content(self, source: Source) -> Record | None:
-        """A record of a file with all of this content. Most new files differ in their first bytes, so few are read twice."""
+        """A record of a file with all of this content.
+
+        Most new files differ in their first bytes, so few are read twice.
+        """
         if not any(head in self._heads[size] for size, head in _heads(source, sorted(self._heads))):
             return None
         content = content_hash(source)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from streamproc.crash import crash_point
-from streamproc.errors import StateError, UsageError
+from streamproc.errors import UsageError
 from streamproc.local.journal import STREAMS, Staging
 from streamproc.parquet.files import cannot_write, fsync
 

@@ -50,7 +50,9 @@ class Run:
 
     def going_on(self, state: Path, output: Path, *, overwrite: bool, fresh: bool) -> dict[str, Any]:
         """From where the state stands."""
-        with open_session(state, output, self.settings, workers=self.workers, overwrite=overwrite, fresh=fresh) as session:
+        with open_session(
+            state, output, self.settings, workers=self.workers, overwrite=overwrite, fresh=fresh
+        ) as session:
             return self._with_session(session)
 
     def _with_session(self, session: Session) -> dict[str, Any]:
@@ -69,7 +71,14 @@ class Run:
         return summary | {"files_taken_in_before": len(self.sources) - len(positions)}
 
     def _feed(self, positions: Sequence[Position], *, hashing: bool, last: bool) -> Feed:
-        return Feed(positions, merge=self.merge, chunk_bytes=self.settings.local.chunk_bytes, hashing=hashing, last=last, stop=self.stop)
+        return Feed(
+            positions,
+            merge=self.merge,
+            chunk_bytes=self.settings.local.chunk_bytes,
+            hashing=hashing,
+            last=last,
+            stop=self.stop,
+        )
 
     def _through(self, work: Work, feed: Feed, after_chunk: Callable[[], None]) -> dict[str, Any]:
         """All chunks through the crew, and the flush where it is asked for; the summary."""
@@ -109,7 +118,8 @@ def run_files(
 ) -> dict[str, Any]:
     """Process files, directories, globs or `-` into an output folder; the summary of what was done.
 
-    Raises `UsageError` for inputs or an output that cannot be used, `StateError` for a state that cannot, `DataError` for files that cannot
+    Raises `UsageError` for inputs or an output that cannot be used, `StateError` for a state that cannot, `DataError`
+    for files that cannot
     be read or written. Bad records are counted and kept.
     """
     if state is None and fresh:

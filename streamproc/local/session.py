@@ -25,7 +25,10 @@ class Session:
         self._journal = journal
 
     def commit(self, given: list[Given]) -> None:
-        """Make rows, state and the positions that were given out durable, all or nothing; nothing when nothing changed."""
+        """Make rows, state and the positions that were given out durable, all or nothing.
+
+        Nothing when nothing changed.
+        """
         pending = self.work.finish()
         for position, before, complete in given:
             self.ledger.advance(position, before, complete)
@@ -37,15 +40,20 @@ class Session:
 
 
 @contextmanager
-def open_session(state: Path, output: Path, settings: Settings, *, workers: int, overwrite: bool, fresh: bool) -> Iterator[Session]:
+def open_session(
+    state: Path, output: Path, settings: Settings, *, workers: int, overwrite: bool, fresh: bool
+) -> Iterator[Session]:
     """Open a state and the output it belongs to, with `workers` processes.
 
-    `fresh` drops the state that is there, `overwrite` the rows; both are refused where that would leave one without the other.
+    `fresh` drops the state that is there, `overwrite` the rows; both are refused where that would leave one without
+    the other.
     """
     if _holds_state(state):
         if overwrite and not fresh:
             raise UsageError(
-                "--overwrite would replace the rows that this state goes on from", where=str(state), hint="leave it out, or start afresh with --fresh --overwrite"
+                "--overwrite would replace the rows that this state goes on from",
+                where=str(state),
+                hint="leave it out, or start afresh with --fresh --overwrite",
             )
         if fresh and not overwrite:
             refuse_rows(output)
@@ -73,7 +81,9 @@ def open_session(state: Path, output: Path, settings: Settings, *, workers: int,
 
 def _holds_state(state: Path) -> bool:
     if state.is_dir() and any(state.iterdir()) and not (state / "CURRENT").exists():
-        raise UsageError("the folder holds something else than a state", where=str(state), hint="choose an empty or a new folder")
+        raise UsageError(
+            "the folder holds something else than a state", where=str(state), hint="choose an empty or a new folder"
+        )
     if state.exists() and not state.is_dir():
         raise UsageError("the state is no folder", where=str(state), hint="choose another name for it")
     return (state / "CURRENT").exists()

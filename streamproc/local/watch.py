@@ -41,7 +41,13 @@ class Watcher:
     """Takes in what lies in a folder, pass by pass."""
 
     def __init__(
-        self, directory: Path, session: Session, settings: Settings, progress: Progress, stop: StopRequest, clock: Callable[[], float]
+        self,
+        directory: Path,
+        session: Session,
+        settings: Settings,
+        progress: Progress,
+        stop: StopRequest,
+        clock: Callable[[], float],
     ) -> None:
         self._directory = directory
         self._session = session
@@ -115,7 +121,11 @@ class Watcher:
     def _reader(self, source: Source, path: str, seen: Seen | None, now: Identity) -> LineReader | None:
         """A reader that stands where the file was left, None when it is taken in."""
         reader = self._readers.pop(path, None)
-        if reader is not None and seen is not None and (seen.identity.inode != now.inode or now.size < seen.identity.size):
+        if (
+            reader is not None
+            and seen is not None
+            and (seen.identity.inode != now.inode or now.size < seen.identity.size)
+        ):
             reader.close()
             reader = None
         if reader is None:
@@ -185,7 +195,8 @@ def watch_directory(
 ) -> dict[str, Any]:
     """Follow a folder until asked to stop; the summary of what was done.
 
-    Raises `UsageError` for folders that cannot be used, `StateError` for a state that cannot, `DataError` when the output cannot be written.
+    Raises `UsageError` for folders that cannot be used, `StateError` for a state that cannot, `DataError` when the
+    output cannot be written.
     """
     if not directory.is_dir():
         raise UsageError("there is no such folder", where=str(directory), hint="give the folder in which files appear")
@@ -243,7 +254,9 @@ def _after(after: str, directory: Path) -> Callable[[Source], None] | None:
         return lambda source: os.unlink(source.path)
     target = Path(after.removeprefix("move:")).resolve()
     if target.is_relative_to(directory.resolve()):
-        raise UsageError("files would move within the watched folder", where=str(target), hint="choose a folder outside of it")
+        raise UsageError(
+            "files would move within the watched folder", where=str(target), hint="choose a folder outside of it"
+        )
 
     def move(source: Source) -> None:
         wanted = target / os.path.relpath(source.path, directory)

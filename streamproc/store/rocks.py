@@ -17,7 +17,8 @@ _FILE_NAME = re.compile(r"[\w./-]*(?:\d+\.(?:sst|log)|MANIFEST-\d+|CURRENT|OPTIO
 class RocksStore:
     """Entries in a RocksDB folder, held by one process at a time.
 
-    Every block and log record is checked against its checksum when it is read. `StateError` names the folder, and the file
+    Every block and log record is checked against its checksum when it is read. `StateError` names the folder, and the
+    file
     where RocksDB tells it, when one is damaged, missing or held by another process.
     """
 
@@ -67,14 +68,20 @@ class RocksStore:
         try:
             yield
         except OSError as error:
-            raise StateError(f"cannot use the state: {error}", where=str(self._path), hint="make room there, or choose a folder that can be written to") from error
+            raise StateError(
+                f"cannot use the state: {error}",
+                where=str(self._path),
+                hint="make room there, or choose a folder that can be written to",
+            ) from error
         except Exception as error:  # rocksdict raises bare exceptions with RocksDB's message
             raise self._fault(str(error)) from error
 
     def _fault(self, message: str) -> StateError:
         if "lock" in message.lower() and "LOCK" in message:
             return StateError(
-                "the state is in use by another process", where=str(self._path), hint="end that process, or give this one a state folder of its own"
+                "the state is in use by another process",
+                where=str(self._path),
+                hint="end that process, or give this one a state folder of its own",
             )
         named = _FILE_NAME.search(message)
         where = str(self._path / Path(named.group()).name) if named else str(self._path)
@@ -89,7 +96,8 @@ def _options() -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_paranoid_checks(True)
-    # Only an unfinished last record is passed over, as a kill leaves it; what is lost beyond that shows in the commit number.
+    # Only an unfinished last record is passed over, as a kill leaves it; what is lost beyond that shows in the commit
+    # number.
     options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
     options.set_max_total_wal_size(_MAX_WAL_BYTES)
