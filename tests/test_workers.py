@@ -212,6 +212,31 @@ def test_a_damaged_state_is_refused_by_its_worker(tmp_path: Path) -> None:
         crew.tally()
 
 
+HOLDS_THE_INTERPRETER = """
+import re, sys
+from streamproc.local.worker import end_with_parent
+end_with_parent(int(sys.argv[1]))
+print(flush=True)
+re.match("(a+)+$", "a" * 60 + "b")
+"""
+
+
+def test_a_worker_ends_with_its_parent_whatever_it_is_at() -> None:
+    read_end, write_end = os.pipe()
+    command = [sys.executable, "-c", HOLDS_THE_INTERPRETER, str(read_end)]
+    with subprocess.Popen(command, pass_fds=(read_end,), stdout=subprocess.PIPE) as process:
+        try:
+            os.close(read_end)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+            os.close(write_end)
+            assert process.wait(2) == -signal.SIGIO
+        finally:
+            process.kill()
+
+
 # The command, and signals from outside.
 
 

@@ -1,10 +1,11 @@
 """A worker: a process with a pipeline that does what its parent says, and ends when that ends."""
 
+import fcntl
 import os
 import pickle
 import select
+import signal
 import sys
-import threading
 import traceback
 from itertools import chain
 from multiprocessing.connection import Connection
@@ -60,22 +61,20 @@ def _wait_for_the_end(parent: Connection) -> None:
         return
 
 
-def end_with(parent: Connection) -> None:
-    """End this process, whatever it is at, as soon as the parent has hung up or is dead.
+def end_with_parent(lifeline: int) -> None:
+    """End this process as soon as the parent has hung up or is dead, whatever it is at.
 
-    What it was writing belongs to no commit; but it must not go on to write where another run may have begun.
+    The kernel sees to it: when the other end of the pipe `lifeline` is closed it sends SIGIO, which ends a process
+    even in the middle of compiled code. What was being written belongs to no commit; but it must not go on, for
+    another run may have begun there.
     """
-    hang_up = select.poll()
-    hang_up.register(parent.fileno(), 0)
-
-    def watch() -> None:
-        hang_up.poll()
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:  # closed before
+        sys.exit()
 
 
 if __name__ == "__main__":
-    connection = Connection(int(sys.argv[1]))
-    end_with(connection)
-    serve(connection)
+    end_with_parent(int(sys.argv[2]))
+    serve(Connection(int(sys.argv[1])))

@@ -8,14 +8,13 @@ chunk's lines. A worker stages its own files and never touches the store.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, cycle
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +73,10 @@ class Worker:
         self._name = name
         self.owed: deque[tuple[Ticket, NDArray[np.int64]]] = deque()
         """Chunks of which it has lines, the oldest first, with the numbers of these lines."""
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            self._process = _start(theirs.fileno(), shared.descriptor)
-            self.connection = Connection(ours.detach())
+        self.connection, connection = Pipe()
+        lifeline, self._lifeline = Pipe(duplex=False)
+        with connection, lifeline:
+            self._process = _start(connection.fileno(), lifeline.fileno(), shared.descriptor)
 
     def send(self, order: Any) -> None:
         """Tell it something. `StreamprocError` when it is dead."""
@@ -95,6 +94,11 @@ class Worker:
         if isinstance(said, Failed):
             raise said.error
         return said
+
+    def hang_up(self) -> None:
+        """Let it end, whatever it is at."""
+        self.connection.close()
+        self._lifeline.close()
 
     def end(self) -> int:
         """Wait until it has ended, dead or hung up on; its exit code."""
@@ -114,17 +118,17 @@ class Worker:
         )
 
 
-def _start(connection: int, memory: int) -> "subprocess.Popen[bytes]":
+def _start(connection: int, lifeline: int, memory: int) -> "subprocess.Popen[bytes]":
     """Start a worker's process. It inherits that SIGINT and SIGTERM are blocked: what they mean is up to the parent."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "streamproc.local.worker", str(connection)],
+            [sys.executable, "-P", "-m", "streamproc.local.worker", str(connection), str(lifeline)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": path},
-            pass_fds=(connection, memory),
+            pass_fds=(connection, lifeline, memory),
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -222,7 +226,7 @@ class Team:
     def close(self) -> None:
         """Hang up and wait until all have ended."""
         for worker in self._workers:
-            worker.connection.close()
+            worker.hang_up()
         for worker in self._workers:
             worker.end()
         self._workers.clear()
