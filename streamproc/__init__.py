@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamproc.config import Settings, StateConfig, load_settings
-    from streamproc.processor import Processor
     from streamproc.local.run import process_files
     from streamproc.parquet.reader import read
+    from streamproc.processor import Processor
 
 __version__ = "0.1.0"
 __all__ = ["Processor", "Settings", "StateConfig", "__version__", "load_settings", "process_files", "read"]

@@ -1,19 +1,19 @@
-"""BarBuilder: bars [k d, (k + 1) d) of event time for each duration d, kept open until the stream time has passed their end by the grace.
+"""BarBuilder: bars [k d, (k + 1) d) of event time for each duration d.
 
-At most two bars a duration are open, because the grace is at most the shortest bar and the bars that an event closes are
-closed before it is added to its own, which it cannot close.
+They are kept open until the stream time has passed their end by the grace. At most two bars a duration are open,
+because the grace is at most the shortest bar and the bars that an event closes are closed before it is added to its
+own, which it cannot close.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamproc.features.structural import NAN, finite, imbalance, mid_price, relative
-from streamproc.jit import inlined, part
+from streamproc.jit import Doubles, Struct, StructArray, inlined, part
 from streamproc.parse.record import BUY, SELL
-from streamproc.schema import BAR_REASONS, LINE_WORD, SYMBOL_WORD, word
-from streamproc.state.layout import NONE
+from streamproc.schema import BAR_REASONS, LINE_WORD, SYMBOL_WORD, RowBuffer, word
+from streamproc.state.layout import NONE, Params
 
 TIME, IDLE, FLUSH = (BAR_REASONS.index(reason) for reason in ("time", "idle", "flush"))
 
@@ -37,13 +37,13 @@ class SymbolBars(NamedTuple):
     """One symbol's part of the state that bars are built in. D durations."""
 
     symbol: int
-    head: np.void
-    bars: NDArray[np.void]  # (D, 2) BAR
-    closes: NDArray[np.void]  # (D,) CLOSE
+    head: Struct  # HEAD
+    bars: StructArray  # (D, 2) BAR
+    closes: StructArray  # (D,) CLOSE
 
 
 @part
-def begin_bar(bar, index):
+def begin_bar(bar: Struct, index: int) -> None:
     """An empty open bar."""
     bar.index = index
     bar.open = NAN
@@ -71,7 +71,7 @@ def begin_bar(bar, index):
 
 
 @part
-def write_bar(own, bar, duration, line, reason, late, out):
+def write_bar(own: SymbolBars, bar: Struct, duration: int, line: int, reason: int, late: int, out: RowBuffer) -> None:
     """A closed bar as a row."""
     row = out.counts[0].bars
     out.counts[0].bars += 1
@@ -108,7 +108,7 @@ def write_bar(own, bar, duration, line, reason, late, out):
 
 
 @part
-def close_bar(own, d, slot, duration, line, reason, out):
+def close_bar(own: SymbolBars, d: int, slot: int, duration: int, line: int, reason: int, out: RowBuffer) -> None:
     """Close an open bar; it becomes a row when it holds a valid book or a trade."""
     bar = own.bars[d, slot]
     if bar.count > 0 or bar.trades > 0:
@@ -119,7 +119,7 @@ def close_bar(own, d, slot, duration, line, reason, out):
 
 
 @inlined
-def oldest_bar(own, d):
+def oldest_bar(own: SymbolBars, d: int) -> int:
     """Slot of the older open bar of a duration, NONE when none is open."""
     first, second = own.bars[d, 0].index, own.bars[d, 1].index
     if first == NONE and second == NONE:
@@ -128,7 +128,7 @@ def oldest_bar(own, d):
 
 
 @part
-def close_until(own, d, end, duration, line, reason, out):
+def close_until(own: SymbolBars, d: int, end: int, duration: int, line: int, reason: int, out: RowBuffer) -> None:
     """Close the open bars of a duration that end at or before `end`, oldest first."""
     slot = oldest_bar(own, d)
     while slot != NONE and (own.bars[d, slot].index + 1) * duration <= end:
@@ -137,7 +137,7 @@ def close_until(own, d, end, duration, line, reason, out):
 
 
 @inlined
-def advance_stream(own, t, params, line, out):
+def advance_stream(own: SymbolBars, t: int, params: Params, line: int, out: RowBuffer) -> None:
     """Move the symbol's stream time and close the bars it has passed."""
     head = own.head
     if t <= head.stream_t:
@@ -148,7 +148,7 @@ def advance_stream(own, t, params, line, out):
 
 
 @inlined
-def bar_at(own, d, t, params, out):
+def bar_at(own: SymbolBars, d: int, t: int, params: Params, out: RowBuffer) -> int:
     """Slot of the bar that t falls in, opened if need be; NONE when it is closed, which counts as a late event."""
     duration = params.durations[d]
     index = t // duration
@@ -166,7 +166,7 @@ def bar_at(own, d, t, params, out):
 
 
 @part
-def add_invalid_to_bars(own, t, params, out):
+def add_invalid_to_bars(own: SymbolBars, t: int, params: Params, out: RowBuffer) -> None:
     """Count an invalid book."""
     for d in range(len(params.durations)):
         slot = bar_at(own, d, t, params, out)
@@ -175,7 +175,9 @@ def add_invalid_to_bars(own, t, params, out):
 
 
 @inlined
-def add_book_to_bars(own, t, bids, asks, r, e, params, out):
+def add_book_to_bars(
+    own: SymbolBars, t: int, bids: Doubles, asks: Doubles, r: float, e: float, params: Params, out: RowBuffer
+) -> None:
     """Add a valid book, the return and the order flow it ends."""
     bid, bid_size, ask, ask_size = bids[0, 0], bids[0, 1], asks[0, 0], asks[0, 1]
     mid = mid_price(bid, ask)
@@ -213,7 +215,9 @@ def add_book_to_bars(own, t, bids, asks, r, e, params, out):
 
 
 @inlined
-def add_trade_to_bars(own, t, price, amount, side, params, out):
+def add_trade_to_bars(
+    own: SymbolBars, t: int, price: float, amount: float, side: int, params: Params, out: RowBuffer
+) -> None:
     """Add a trade at its own time."""
     for d in range(len(params.durations)):
         slot = bar_at(own, d, t, params, out)
@@ -230,7 +234,7 @@ def add_trade_to_bars(own, t, price, amount, side, params, out):
 
 
 @part
-def flush_bars(own, params, line, out):
+def flush_bars(own: SymbolBars, params: Params, line: int, out: RowBuffer) -> None:
     """Close every bar up to the stream time; what arrives for one of them later is late."""
     stream_t = own.head.stream_t
     if stream_t == NONE:
@@ -243,7 +247,7 @@ def flush_bars(own, params, line, out):
 
 
 @part
-def close_idle_bars(own, idle_ms, params, line, out):
+def close_idle_bars(own: SymbolBars, idle_ms: int, params: Params, line: int, out: RowBuffer) -> None:
     """Close the bars for which the symbol has been silent long enough, moving its stream time past them."""
     head = own.head
     for d in range(len(params.durations)):

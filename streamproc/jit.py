@@ -1,7 +1,8 @@
 """The one way in which kernels are compiled and cached.
 
-A cached kernel is only good for the sources it was compiled from: its own module and all of this package that the module imports, for
-constants are compiled in. numba looks at no more than the function's own file, so the cache folder's name carries their hash.
+A cached kernel is only good for the sources it was compiled from: its own module and all of this package that the
+module imports, for constants are compiled in. numba looks at no more than the function's own file, so the cache
+folder's name carries their hash.
 """
 
 import functools
@@ -11,14 +12,24 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+Bytes: TypeAlias = NDArray[np.uint8]
+Ints: TypeAlias = NDArray[np.int64]
+Doubles: TypeAlias = NDArray[np.float64]
+StructArray: TypeAlias = NDArray[Any]
+"""An array of a structured dtype."""
+Struct: TypeAlias = Any
+"""An element of such an array, by reference: kernels read and set its fields, which its dtype alone knows."""
 
 _PACKAGE = Path(__file__).parent
 _IMPORTED = re.compile(rb"^(?:from|import) (streamproc[\w.]*)", re.MULTILINE)
@@ -32,7 +43,8 @@ def _source_of(module: str) -> Path:
 @functools.cache
 def _imports(module: str) -> frozenset[str]:
     source = _source_of(module)
-    return frozenset(name.decode() for name in _IMPORTED.findall(source.read_bytes())) if source.exists() else frozenset()
+    text = source.read_bytes() if source.exists() else b""
+    return frozenset(name.decode() for name in _IMPORTED.findall(text))
 
 
 @functools.cache
@@ -67,20 +79,25 @@ def is_compiled(function: Callable[..., Any]) -> bool:
     return any(cache.glob(f"*.{function.__name__}-*.nbi"))
 
 
+_KERNEL: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+# Parts get all their arrays from a kernel, which holds them for as long as a call lasts, and allocate none: without
+# numba's counting of references they run twice as fast.
+_PART = _KERNEL | {"no_cpython_wrapper": True, "_nrt": False}
+
+
 def kernel(function: F) -> F:
     """Compile `function` as an entry from Python: no objects, no GIL, IEEE-exact (no fastmath).
 
-    The machine code is kept in `STREAMPROC_CACHE_DIR`, else the user's cache, else (read-only home) the temporary folder.
+    The machine code is kept in `STREAMPROC_CACHE_DIR`, else in the user's cache, else, where home is read-only, in the
+    temporary folder.
     """
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_cache_directory(function.__module__))
+    config = vars(numba.config)
+    before = config["CACHE_DIR"]
+    config["CACHE_DIR"] = str(_cache_directory(function.__module__))
     try:
-        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function))
+        return cast(F, numba.njit(cache=True, **_KERNEL)(function))
     finally:
-        numba.config.CACHE_DIR = before
-
-
-_PART: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        config["CACHE_DIR"] = before
 
 
 def part(function: F) -> F:
@@ -89,7 +106,10 @@ def part(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """A part that is copied to where it is called: for what runs at each record and takes many arrays, each of which is ten arguments."""
+    """A part that is copied to where it is called.
+
+    For what runs at each record and takes many arrays, each of which is ten arguments.
+    """
     return cast(F, numba.njit(**_PART, forceinline=True)(function))
 
 
@@ -109,8 +129,8 @@ def _loader(bits: int) -> Callable[..., Any]:
     return load
 
 
-load_u8 = intrinsic(_loader(8))
+load_u8 = cast(Callable[[Bytes, int], int], intrinsic(_loader(8)))
 """`load_u8(buffer, i) -> int64`: byte i of a uint8 array, without the test for negative indices that indexing makes."""
 
-load_u64 = intrinsic(_loader(64))
+load_u64 = cast(Callable[[Bytes, int], int], intrinsic(_loader(64)))
 """`load_u64(buffer, i) -> int64`: the 8 bytes from i on as a little-endian word, unaligned."""

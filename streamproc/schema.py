@@ -1,7 +1,7 @@
 """The one list of output columns.
 
-Everything that knows columns takes them from here: the words of a row as kernels write them, the Arrow schema of the files, the
-JSON Schema of the topic records and `docs/columns.md` (`python -m streamproc.schema > docs/columns.md`).
+Everything that knows columns takes them from here: the words of a row as kernels write them, the Arrow schema of the
+files, the JSON Schema of the topic records and `docs/columns.md` (`python -m streamproc.schema > docs/columns.md`).
 
 A row's words: word 0 the symbol's index, word 1 the line in its chunk that caused the row, then the columns in this
 order without `exchange` and `symbol`. Names with braces stand for a family: one column a level, band or horizon.
@@ -11,10 +11,11 @@ import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
 
@@ -58,7 +59,8 @@ class Column:
 
     @property
     def json_type(self) -> dict[str, Any]:
-        name = {"double": "number", "int": "integer", "bool": "boolean", "time": "integer", "string": "string"}[self.kind]
+        names = {"double": "number", "int": "integer", "bool": "boolean", "time": "integer", "string": "string"}
+        name = names[self.kind]
         described: dict[str, Any] = {"type": [name, "null"] if self.nullable else name}
         if self.values:
             described["enum"] = [*self.values, None] if self.nullable else list(self.values)
@@ -79,7 +81,10 @@ HF_FIXED = (
     Column("timestamp", "time", "ms", "event time of the book", nullable=False),
     Column("collected_at", "time", "ms", "receive time of the book"),
     Column("latency_ms", "int", "ms", "collected_at - timestamp; null unless exchange_clock"),
-    Column("exchange_clock", "bool", "", "whether the event time is the exchange's own (else it is collected_at)", nullable=False),
+    Column(
+        "exchange_clock", "bool", "",
+        "whether the event time is the exchange's own (else it is collected_at)", nullable=False,
+    ),
     Column("nonce", "int", "", "the exchange's sequence number"),
     Column("generation", "int", "", "0 until a replay", nullable=False),
     Column("best_bid", "double", "price", "b_1"),
@@ -92,26 +97,48 @@ HF_FIXED = (
     Column("imbalance_L1", "double", "ratio", "(qb_1 - qa_1) / (qb_1 + qa_1)"),
     Column("bid_reach_bps", "double", "bps", "1e4 |p - mid| / mid of the deepest bid received"),
     Column("ask_reach_bps", "double", "bps", "the same of the deepest ask"),
-    Column("bid_50pct_depth_levels", "int", "levels", "smallest k with q_1 + .. + q_k >= half the size of the top max_levels bids"),
+    Column(
+        "bid_50pct_depth_levels", "int", "levels",
+        "smallest k with q_1 + .. + q_k >= half the size of the top max_levels bids",
+    ),
     Column("ask_50pct_depth_levels", "int", "levels", "the same of the asks"),
-    Column("bid_concentration", "double", "ratio", "sum of (q_i / Q)^2 over the top max_levels bids, Q their sum", _HERFINDAHL),
+    Column(
+        "bid_concentration", "double", "ratio",
+        "sum of (q_i / Q)^2 over the top max_levels bids, Q their sum", _HERFINDAHL,
+    ),
     Column("ask_concentration", "double", "ratio", "the same of the asks", _HERFINDAHL),
     Column("vwap_bid_5", "double", "price", "size-weighted price of the top 5 bids"),
     Column("vwap_ask_5", "double", "price", "size-weighted price of the top 5 asks"),
     Column("vwap_spread", "double", "price", "vwap_ask_5 - vwap_bid_5"),
-    Column("smart_bid_depth", "double", "size", "sum of q_i exp(-k |p_i - mid| / mid) over the top 50 bids, k = smart_depth_decay"),
+    Column(
+        "smart_bid_depth", "double", "size",
+        "sum of q_i exp(-k |p_i - mid| / mid) over the top 50 bids, k = smart_depth_decay",
+    ),
     Column("smart_ask_depth", "double", "size", "the same of the asks"),
     Column("smart_depth_imbalance", "double", "ratio", "(bid - ask) / (bid + ask) of the smart depths"),
-    Column("lambda_proxy", "double", "price/size", "spread / volume of both sides within the first of bands_bps (not Kyle's lambda)"),
-    Column("amihud_proxy", "double", "price/size", "spread / volume of both sides within the second of bands_bps (not Amihud's ratio)"),
+    Column(
+        "lambda_proxy", "double", "price/size",
+        "spread / volume of both sides within the first of bands_bps (not Kyle's lambda)",
+    ),
+    Column(
+        "amihud_proxy", "double", "price/size",
+        "spread / volume of both sides within the second of bands_bps (not Amihud's ratio)",
+    ),
     Column("bid_slope", "double", "price/size", "|p_5 - p_1| / (q_1 + .. + q_5); null with fewer than 5 levels"),
     Column("ask_slope", "double", "price/size", "the same of the asks"),
     Column("book_flags", "int", "bits", "1 one-sided, 2 empty, 4 crossed, 8 locked, 16 unsorted", nullable=False),
     Column("log_return", "double", "ratio", "ln(mid_n / mid_{n-1}); null for the first valid book and across a gap"),
-    Column("ofi", "double", "size", "order-flow imbalance of this update at the best level; null as log_return is", _OFI),
+    Column(
+        "ofi", "double", "size", "order-flow imbalance of this update at the best level; null as log_return is", _OFI
+    ),
     Column("gap_ms", "int", "ms", "time since the symbol's last valid book"),
-    Column("spread_regime", "string", "", "tight when relative_spread <= tight_spread_threshold", nullable=False, values=REGIMES),
-    Column("tight_frac_{w}s", "double", "ratio", "share of the time in the last {w} s since start or gap spent in tight"),
+    Column(
+        "spread_regime", "string", "",
+        "tight when relative_spread <= tight_spread_threshold", nullable=False, values=REGIMES,
+    ),
+    Column(
+        "tight_frac_{w}s", "double", "ratio", "share of the time in the last {w} s since start or gap spent in tight"
+    ),
     Column("updates", "int", "books", "valid books since the previous row, this one included", nullable=False),
     Column("invalid_books", "int", "books", "invalid books since the previous row", nullable=False),
 )
@@ -131,12 +158,17 @@ HF_BAND = (
 
 HF_HORIZON = (
     Column("log_return_{h}s", "double", "ratio", "ln(mid_t / last valid mid at or before t - {h} s)"),
-    Column("realized_vol_{h}s", "double", "ratio", "sample standard deviation (n - 1) of log_return over (t - {h} s, t]"),
+    Column(
+        "realized_vol_{h}s", "double", "ratio", "sample standard deviation (n - 1) of log_return over (t - {h} s, t]"
+    ),
     Column("realized_var_{h}s", "double", "ratio", "sum of log_return^2 over (t - {h} s, t]", _RV),
     Column("ofi_{h}s", "double", "size", "sum of ofi over (t - {h} s, t]", _OFI),
     Column("trade_vol_{h}s", "double", "size", "sum of trade amounts over (t - {h} s, t]; null before the first trade"),
     Column("tfi_{h}s", "double", "ratio", "(buy - sell) / (buy + sell) of the trades over (t - {h} s, t]"),
-    Column("warm_{h}s", "bool", "", "whether (t - {h} s, t] lies after the first valid book since start or gap", nullable=False),
+    Column(
+        "warm_{h}s", "bool", "",
+        "whether (t - {h} s, t] lies after the first valid book since start or gap", nullable=False,
+    ),
 )
 
 BAR_FIXED = (
@@ -158,13 +190,21 @@ BAR_FIXED = (
     Column("max_spread", "double", "price", "largest spread"),
     Column("mean_relative_spread", "double", "ratio", "mean relative_spread of the valid books"),
     Column("mean_imbalance_L1", "double", "ratio", "mean imbalance_L1 of the valid books"),
-    Column("sum_ofi", "double", "size", "sum of ofi over the updates whose later book is in the bar; null with none", _OFI),
+    Column(
+        "sum_ofi", "double", "size", "sum of ofi over the updates whose later book is in the bar; null with none", _OFI
+    ),
     Column("realized_variance", "double", "ratio", "sum of log_return^2, same rule", _RV),
     Column("count", "int", "books", "valid books in the bar", nullable=False),
     Column("invalid_books", "int", "books", "invalid books in the bar", nullable=False),
-    Column("late_events", "int", "events", "books and trades that fell in closed bars of this duration since its last written bar", nullable=False),
+    Column(
+        "late_events", "int", "events",
+        "books and trades that fell in closed bars of this duration since its last written bar", nullable=False,
+    ),
     Column("bar_reason", "string", "", "what closed the bar", nullable=False, values=BAR_REASONS),
-    Column("max_gap_ms", "int", "ms", "longest time without a valid book inside the bar, its edges included", nullable=False),
+    Column(
+        "max_gap_ms", "int", "ms",
+        "longest time without a valid book inside the bar, its edges included", nullable=False,
+    ),
 )
 
 
@@ -183,6 +223,19 @@ LEVELS_WORD = WORDS_BEFORE_COLUMNS + len(HF_FIXED)
 """Where an hf row's levels begin; bands follow them, horizons follow the bands."""
 
 BAR_WIDTH = WORDS_BEFORE_COLUMNS + len(BAR_FIXED)
+
+
+class RowBuffer(NamedTuple):
+    """Rows (n, width), seen as doubles and as ints; how many there are stands in the engine's counts."""
+
+    doubles: NDArray[np.float64]
+    ints: NDArray[np.int64]
+    counts: NDArray[Any]
+
+    @classmethod
+    def of(cls, words: NDArray[np.int64], counts: NDArray[Any]) -> "RowBuffer":
+        """A buffer over words."""
+        return cls(words.view(np.float64), words, counts)
 
 
 def bands_word(levels: int) -> int:
@@ -232,7 +285,7 @@ def columns(stream: Stream, config: StateConfig) -> tuple[Column, ...]:
 
 @functools.cache
 def arrow_schema(stream: Stream, config: StateConfig) -> pa.Schema:
-    """Arrow schema of a stream's rows; its metadata tells the version of the columns, the configuration and its hash."""
+    """Arrow schema of a stream's rows; its metadata tells the columns' version, the configuration and its hash."""
     return pa.schema(
         [pa.field(column.name, column.arrow_type, nullable=column.nullable) for column in columns(stream, config)],
         metadata={
@@ -261,19 +314,24 @@ def _table(listed: tuple[Column, ...]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for column in listed:
         formula = column.formula.replace("|", "\\|")
-        kind = "timestamp[ms, UTC]" if column.kind == "time" else "int64" if column.kind == "int" else column.kind
-        yield f"| `{column.name}` | {kind} | {column.unit} | {'yes' if column.nullable else 'no'} | {formula} | {column.source} |"
+        kind = {"time": "timestamp[ms, UTC]", "int": "int64"}.get(column.kind, column.kind)
+        null = "yes" if column.nullable else "no"
+        yield f"| `{column.name}` | {kind} | {column.unit} | {null} | {formula} | {column.source} |"
+
+
+_INTRODUCTION = """\
+# Columns
+
+Made from `streamproc/schema.py` (`make docs`). b_i, a_i, p_i, q_i: the i-th best price and size, from 1. Times are UTC;
+in topics they are integer milliseconds. An unknown value is null, never 0 and never NaN. `{i}`, `{lo}_{hi}`, `{h}`,
+`{w}` stand for each level, band, horizon and the regime window of the configuration.
+"""
 
 
 def reference() -> str:
     """The text of `docs/columns.md`."""
     lines = [
-        "# Columns",
-        "",
-        "Made from `streamproc/schema.py` (`make docs`). b_i, a_i, p_i, q_i: the i-th best price and size, from 1. Times are UTC; in topics",
-        "they are integer milliseconds. An unknown value is null, never 0 and never NaN. `{i}`, `{lo}_{hi}`, `{h}`, `{w}` stand for each",
-        "level, band, horizon and the regime window of the configuration.",
-        "",
+        _INTRODUCTION,
         "## `hf`: feature rows",
         "",
         *_table((*_KEY, *HF_FIXED, *HF_LEVEL, *HF_BAND, *HF_HORIZON)),
@@ -285,9 +343,10 @@ def reference() -> str:
         "## JSON Schema of the topic records under the default configuration",
         "",
     ]
-    for stream in ("hf", "bars"):
-        names: Stream = "hf" if stream == "hf" else "bars"
-        lines += [f"`streamproc.{stream}`:", "", "```json", json.dumps(json_schema(names, StateConfig()), indent=1), "```", ""]
+    streams: tuple[Stream, ...] = ("hf", "bars")
+    for stream in streams:
+        schema = json.dumps(json_schema(stream, StateConfig()), indent=1)
+        lines += [f"`streamproc.{stream}`:", "", "```json", schema, "```", ""]
     return "\n".join(lines)
 
 

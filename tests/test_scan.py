@@ -22,7 +22,7 @@ from streamproc.jit import kernel
 from streamproc.parse import scan as scanning
 from streamproc.parse.ccxt import Book, RawParser, Reject, Trades
 from streamproc.parse.record import ABSENT_TIME, BOOK, TRADES, Record
-from streamproc.parse.scan import DECLINED
+from streamproc.parse.tokens import DECLINED
 from streamproc.schema import NULL_INT, UNSORTED
 from tests.known_values import CASES
 from tests.strategies import random_stream

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
 from streamproc.engine import kernels
-from streamproc.engine.output import Output, Scratch, empty_output, with_rows
+from streamproc.engine.output import Output, empty_output, with_rows
+from streamproc.features.windows import Scratch
 from streamproc.jit import kernel
 from streamproc.parse.record import BOOK, BUY, SELL, TRADES, Record
 from streamproc.schema import LINE_WORD, NULL_INT
@@ -51,14 +52,12 @@ EVENT = np.dtype(
     ]
 )
 Events = NDArray[np.void]
-take: Any = kernels.take
-has_room: Any = kernels.has_room
 
 
 @kernel
 def take_events(
     events: Events, line: int, arrays: Arrays, params: Params, record: Record, scratch: Scratch, out: Output
-) -> Any:
+) -> int:
     """Take events of one symbol while there is room; how many were taken. Line numbers go on from `line`."""
     envelope = record.envelope[0]
     for k in range(len(events)):
@@ -81,9 +80,12 @@ def take_events(
             record.bids[0, 1] = event.bid_size
             record.asks[0, 0] = event.ask
             record.asks[0, 1] = event.ask_size
-        if not has_room(envelope, arrays, params, out):
+        if not kernels.has_room(envelope, arrays, params, out):
             return k
-        take(arrays, 0, record, params, line + k, 0, 0, scratch, out)
+        if event.is_trade:
+            kernels.take_trades(arrays, 0, record, params, line + k, out)
+        else:
+            kernels.take_book(arrays, 0, record, params, line + k, 0, 0, scratch, out)
     return len(events)
 
 

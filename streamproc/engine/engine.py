@@ -9,13 +9,23 @@ from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
 from streamproc.engine import kernels
-from streamproc.engine.output import REASONS, Scratch, empty_output, with_rows
+from streamproc.engine.output import REASONS, empty_output, with_rows
+from streamproc.engine.symbols import UNKNOWN, SymbolTable
+from streamproc.features.windows import Scratch
 from streamproc.parse.ccxt import Book, RawParser, Reject, Trades
 from streamproc.parse.record import ABSENT_TIME, BOOK, TRADES, Record
 from streamproc.schema import NULL_INT, UNSORTED
-from streamproc.engine.symbols import UNKNOWN, SymbolTable
+from streamproc.state.layout import (
+    ARRIVED,
+    CHANGED,
+    PAGE,
+    Params,
+    empty_arrays,
+    with_id_slots,
+    with_pages,
+    with_symbols,
+)
 from streamproc.state.snapshot import BOOK_KIND, TRADE_KIND, Changes, Loaded, Snapshots
-from streamproc.state.layout import ARRIVED, CHANGED, PAGE, Params, empty_arrays, with_id_slots, with_pages, with_symbols
 
 LEVELS_AT_START = 4096
 TRADES_AT_START = 4096
@@ -34,7 +44,7 @@ class Rejected(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What came of a call: row words (n, width) that are good until the next call, and rejected lines in their order."""
+    """What came of a call: row words (n, width) that are good until the next call, and rejected lines in order."""
 
     hf: NDArray[np.int64]
     bars: NDArray[np.int64]
@@ -87,7 +97,17 @@ class Engine:
         parsed = UNKNOWN
         while True:
             why, position, end, line = kernels.process(
-                bytes_, position, size, line, parsed, self.symbols.names, self.arrays, self.params, self._record, self._scratch, self.output
+                bytes_,
+                position,
+                size,
+                line,
+                parsed,
+                self.symbols.names,
+                self.arrays,
+                self.params,
+                self._record,
+                self._scratch,
+                self.output,
             )
             parsed = UNKNOWN
             self._collect_rejected(bytes_)
@@ -113,7 +133,7 @@ class Engine:
         return self._batch()
 
     def close_idle(self, idle_ms: NDArray[np.int64]) -> Batch:
-        """Close bars of symbols that have been silent for `idle_ms` (one number a symbol, 0 where it does not count)."""
+        """Close bars of symbols that have been silent for `idle_ms`: a number a symbol, 0 where it does not count."""
         self._begin()
         if self.config.bar_idle_close is not None:
             self._make_room(0, events=len(idle_ms))
@@ -131,7 +151,10 @@ class Engine:
         return self._snapshots.changes(self.arrays, self.symbols.keys)
 
     def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take over the state that a store holds, into an engine that has seen nothing. Raises `StateError` where it is damaged."""
+        """Take over the state that a store holds, into an engine that has seen nothing.
+
+        Raises `StateError` where it is damaged.
+        """
         loaded = Loaded.of(entries, self.index)
         symbols = len(self.symbols.keys)
         self.arrays = self.arrays._replace(
@@ -167,9 +190,8 @@ class Engine:
 
     def _register(self, data: NDArray[np.uint8]) -> None:
         envelope = self._record.envelope[0]
-        exchange, symbol = (
-            data[envelope[f"{name}_start"] :][: envelope[f"{name}_size"]].tobytes().decode() for name in ("exchange", "symbol")
-        )
+        spans = ((envelope[f"{name}_start"], envelope[f"{name}_size"]) for name in ("exchange", "symbol"))
+        exchange, symbol = (data[start : start + size].tobytes().decode() for start, size in spans)
         self.index(exchange, symbol)
 
     def _collect_rejected(self, data: NDArray[np.uint8]) -> None:

@@ -1,20 +1,30 @@
 """The engine's kernels: a record into its symbol's state and out as rows, and the loop over the lines of a chunk."""
 
-from streamproc.bars import SymbolBars, add_book_to_bars, add_invalid_to_bars, add_trade_to_bars, advance_stream, close_idle_bars, flush_bars
-from streamproc.engine.output import FUTURE, LATE, NO_TIMESTAMP
-from streamproc.engine.symbols import UNKNOWN, find
+from streamproc.bars import (
+    SymbolBars,
+    add_book_to_bars,
+    add_invalid_to_bars,
+    add_trade_to_bars,
+    advance_stream,
+    close_idle_bars,
+    flush_bars,
+)
+from streamproc.engine.output import FUTURE, LATE, NO_TIMESTAMP, Output
+from streamproc.engine.symbols import UNKNOWN, Names, find
 from streamproc.features.flow import advance_books, advance_trades, flow_words, release_trades
 from streamproc.features.structural import mid_price, structure
-from streamproc.jit import inlined, kernel, load_u8, part
-from streamproc.parse.record import ABSENT_TIME, BOOK
-from streamproc.parse.scan import NEWLINE, scan, skip_blanks
-from streamproc.schema import LINE_WORD, LOCKED, NULL_INT, SYMBOL_WORD, word
-from streamproc.state.layout import ARRIVED, CHANGED, LEFT, PAGE
+from streamproc.features.windows import Scratch
+from streamproc.jit import Bytes, Ints, Struct, inlined, kernel, load_u8, part
+from streamproc.parse.record import ABSENT_TIME, BOOK, Record
+from streamproc.parse.scan import scan
+from streamproc.parse.tokens import NEWLINE, skip_blanks
+from streamproc.schema import LINE_WORD, LOCKED, NULL_INT, SYMBOL_WORD, RowBuffer, word
+from streamproc.state.layout import ARRIVED, CHANGED, LEFT, PAGE, Arrays, Params
 from streamproc.state.trade_ids import is_remembered, remember_id
 
 DONE, DECLINED_LINE, NEW_SYMBOL, NO_ROOM = range(4)
-"""Why `process` came back: the chunk is done; the reference parser must take the line; the symbol must be registered; buffers or
-pools must grow."""
+"""Why `process` came back: the chunk is done; the reference parser must take the line; the symbol must be registered;
+buffers or pools must grow."""
 
 TIMESTAMP, COLLECTED_AT, LATENCY = word("hf", "timestamp"), word("hf", "collected_at"), word("hf", "latency_ms")
 EXCHANGE_CLOCK, NONCE, GENERATION = word("hf", "exchange_clock"), word("hf", "nonce"), word("hf", "generation")
@@ -23,7 +33,7 @@ INFINITY = float("inf")
 
 
 @inlined
-def reject(out, line, start, end, reason, t, limit):
+def reject(out: Output, line: int, start: int, end: int, reason: int, t: int, limit: int) -> None:
     """Put a line among the rejected ones."""
     rejected = out.rejected[out.counts[0].rejected]
     out.counts[0].rejected += 1
@@ -35,27 +45,33 @@ def reject(out, line, start, end, reason, t, limit):
     rejected.limit = limit
 
 
+@part
+def is_future(t: int, collected_at: int, ahead: int) -> bool:
+    """Whether a time is more than `ahead` ms after the receive time, as far as that is known."""
+    return collected_at != ABSENT_TIME and t > collected_at + ahead
+
+
 @inlined
-def timely(envelope, params, out, line, start, end):
-    """Whether a book has an event time, not in the future; the first checks that need no state. A trades message always passes."""
+def timely(envelope: Struct, params: Params, out: Output, line: int, start: int, end: int) -> bool:
+    """Whether a book has an event time, not in the future: what needs no state. A trades message always passes."""
     if envelope.kind != BOOK:
         return True
     t, collected_at = envelope.timestamp, envelope.collected_at
-    if t == ABSENT_TIME and collected_at == ABSENT_TIME:
+    if max(t, collected_at) == ABSENT_TIME:
         reject(out, line, start, end, NO_TIMESTAMP, 0, 0)
         return False
-    if t != ABSENT_TIME and collected_at != ABSENT_TIME and t > collected_at + params.ahead:
+    if is_future(t, collected_at, params.ahead):
         reject(out, line, start, end, FUTURE, t, collected_at)
         return False
     return True
 
 
 @inlined
-def has_room(envelope, arrays, params, out):
+def has_room(envelope: Struct, arrays: Arrays, params: Params, out: Output) -> bool:
     """Whether rows, pages and slots suffice for whatever one record can need."""
     trades = 0 if envelope.kind == BOOK else envelope.trades
     counts = out.counts[0]
-    return (
+    roomy: bool = (
         counts.hf < len(out.hf.ints)
         and counts.rejected < len(out.rejected)
         and counts.bars + bar_rows(trades, params) <= len(out.bars.ints)
@@ -63,16 +79,29 @@ def has_room(envelope, arrays, params, out):
         and arrays.trades.free[LEFT] > trades // PAGE + 1
         and arrays.ids.used[0] < len(arrays.ids.keys)
     )
+    return roomy
 
 
 @inlined
-def bar_rows(trades, params):
+def bar_rows(trades: int, params: Params) -> int:
     """Most bars that a record can close: two a duration and event."""
     return (trades + 1) * 2 * len(params.durations)
 
 
 @part
-def write_row(arrays, symbol, t, record, r, e, gap, params, line, scratch, rows):
+def write_row(
+    arrays: Arrays,
+    symbol: int,
+    t: int,
+    record: Record,
+    r: float,
+    e: float,
+    gap: int,
+    params: Params,
+    line: int,
+    scratch: Scratch,
+    rows: RowBuffer,
+) -> None:
     """A feature row of a valid book."""
     envelope = record.envelope[0]
     head = arrays.head[symbol]
@@ -92,7 +121,8 @@ def write_row(arrays, symbol, t, record, r, e, gap, params, line, scratch, rows)
     ints[GENERATION] = head.generation
     structure(record.bids, envelope.bids, record.asks, envelope.asks, params, doubles, ints)
     ints[FLAGS] = envelope.flags | (LOCKED if record.bids[0, 0] == record.asks[0, 0] else 0)
-    flow_words(arrays, symbol, t, mid_price(record.bids[0, 0], record.asks[0, 0]), r, e, gap, params, scratch, doubles, ints)
+    mid = mid_price(record.bids[0, 0], record.asks[0, 0])
+    flow_words(arrays, symbol, t, mid, r, e, gap, params, scratch, doubles, ints)
     ints[UPDATES] = head.updates
     ints[INVALID_BOOKS] = head.invalid
     head.updates = 0
@@ -100,10 +130,10 @@ def write_row(arrays, symbol, t, record, r, e, gap, params, line, scratch, rows)
 
 
 @inlined
-def is_news(envelope, head, t, counts, out, line, start, end):
+def is_news(envelope: Struct, head: Struct, t: int, out: Output, line: int, start: int, end: int) -> bool:
     """Whether a book is neither a duplicate nor late."""
     if t == head.last_t and envelope.nonce != NULL_INT and envelope.nonce == head.last_nonce:
-        counts.duplicates += 1
+        out.counts[0].duplicates += 1
         return False
     if t < head.last_t:
         reject(out, line, start, end, LATE, t, head.last_t)
@@ -112,13 +142,23 @@ def is_news(envelope, head, t, counts, out, line, start, end):
 
 
 @inlined
-def take_book(arrays, symbol, record, params, line, start, end, scratch, out):
+def take_book(
+    arrays: Arrays,
+    symbol: int,
+    record: Record,
+    params: Params,
+    line: int,
+    start: int,
+    end: int,
+    scratch: Scratch,
+    out: Output,
+) -> None:
     """A timely book into its symbol's state."""
     envelope = record.envelope[0]
     head = arrays.head[symbol]
     counts = out.counts[0]
     t = envelope.timestamp if envelope.timestamp != ABSENT_TIME else envelope.collected_at
-    if not is_news(envelope, head, t, counts, out, line, start, end):
+    if not is_news(envelope, head, t, out, line, start, end):
         return
     counts.books += 1
     head.accepted = 1
@@ -143,7 +183,7 @@ def take_book(arrays, symbol, record, params, line, start, end, scratch, out):
 
 
 @inlined
-def take_trades(arrays, symbol, record, params, line, out):
+def take_trades(arrays: Arrays, symbol: int, record: Record, params: Params, line: int, out: Output) -> None:
     """A trades message into its symbol's state."""
     envelope = record.envelope[0]
     head = arrays.head[symbol]
@@ -155,9 +195,9 @@ def take_trades(arrays, symbol, record, params, line, out):
     for k in range(envelope.trades):
         trade = record.trades[k]
         t = trade.timestamp if trade.timestamp != ABSENT_TIME else collected_at
-        ahead = collected_at != ABSENT_TIME and t > collected_at + params.ahead
         # Written so that NaN and infinity fail too.
-        if t == ABSENT_TIME or ahead or not 0.0 < trade.price < INFINITY or not 0.0 < trade.amount < INFINITY:
+        whole = 0.0 < trade.price < INFINITY and 0.0 < trade.amount < INFINITY
+        if t == ABSENT_TIME or is_future(t, collected_at, params.ahead) or not whole:
             counts.bad_trades += 1
         elif is_remembered(arrays.ids, head, trade.id_low, trade.id_high):
             counts.duplicate_trades += 1
@@ -168,18 +208,8 @@ def take_trades(arrays, symbol, record, params, line, out):
             add_trade_to_bars(own, t, trade.price, trade.amount, trade.side, params, out.bars)
 
 
-@inlined
-def take(arrays, symbol, record, params, line, start, end, scratch, out):
-    """A record that has passed `timely` and has room into its symbol's state."""
-    arrays.dirty[symbol] = ARRIVED | CHANGED
-    if record.envelope[0].kind == BOOK:
-        take_book(arrays, symbol, record, params, line, start, end, scratch, out)
-    else:
-        take_trades(arrays, symbol, record, params, line, out)
-
-
 @part
-def line_end(data, i):
+def line_end(data: Bytes, i: int) -> int:
     """Position of the newline that ends the line at i."""
     while load_u8(data, i) != NEWLINE:
         i += 1
@@ -187,10 +217,23 @@ def line_end(data, i):
 
 
 @kernel
-def process(data, position, size, line, parsed, names, arrays, params, record, scratch, out):
-    """Take lines from `position` on until the end or something that needs Python: (why, position, end of the line, line).
+def process(
+    data: Bytes,
+    position: int,
+    size: int,
+    line: int,
+    parsed: int,
+    names: Names,
+    arrays: Arrays,
+    params: Params,
+    record: Record,
+    scratch: Scratch,
+    out: Output,
+) -> tuple[int, int, int, int]:
+    """Take lines from `position` on until the end or something that needs Python.
 
-    `parsed` is the symbol of the first line where the reference parser has filled the record with it and room is made, else `UNKNOWN`.
+    It returns (why, position, end of the line, line). `parsed` is the symbol of the first line where the reference
+    parser has filled the record with it and room is made, else `UNKNOWN`.
     """
     envelope = record.envelope[0]
     while position < size:
@@ -207,12 +250,15 @@ def process(data, position, size, line, parsed, names, arrays, params, record, s
             return NO_ROOM, position, end, line
         if timely(envelope, params, out, line, position, end):
             if symbol == UNKNOWN:
-                symbol = find(
-                    names, data, envelope.exchange_start, envelope.exchange_size, envelope.symbol_start, envelope.symbol_size
-                )
+                exchange, exchange_size = envelope.exchange_start, envelope.exchange_size
+                symbol = find(names, data, exchange, exchange_size, envelope.symbol_start, envelope.symbol_size)
             if symbol == UNKNOWN:
                 return NEW_SYMBOL, position, end, line
-            take(arrays, symbol, record, params, line, position, end, scratch, out)
+            arrays.dirty[symbol] = ARRIVED | CHANGED
+            if envelope.kind == BOOK:
+                take_book(arrays, symbol, record, params, line, position, end, scratch, out)
+            else:
+                take_trades(arrays, symbol, record, params, line, out)
         parsed = UNKNOWN
         position = end + 1
         line += 1
@@ -220,7 +266,7 @@ def process(data, position, size, line, parsed, names, arrays, params, record, s
 
 
 @kernel
-def flush(first, last, arrays, params, rows):
+def flush(first: int, last: int, arrays: Arrays, params: Params, rows: RowBuffer) -> None:
     """Close the open bars of the symbols [first, last)."""
     for symbol in range(first, last):
         own = SymbolBars(symbol, arrays.head[symbol], arrays.bars[symbol], arrays.closes[symbol])
@@ -229,7 +275,7 @@ def flush(first, last, arrays, params, rows):
 
 
 @kernel
-def close_idle(first, last, idle_ms, arrays, params, rows):
+def close_idle(first: int, last: int, idle_ms: Ints, arrays: Arrays, params: Params, rows: RowBuffer) -> None:
     """Close the bars of the symbols [first, last) that have been silent for `idle_ms` ms, each its own."""
     for symbol in range(first, last):
         before = arrays.head[symbol].stream_t

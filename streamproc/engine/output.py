@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
-from streamproc.schema import BAR_WIDTH, width
-from streamproc.state.layout import BOOK_SUMS, TRADE_SUMS
+from streamproc.jit import StructArray
+from streamproc.schema import BAR_WIDTH, RowBuffer, width
 
 COUNTS = np.dtype(
     [
@@ -39,38 +39,13 @@ REJECTED = np.dtype(
 )
 
 
-class RowBuffer(NamedTuple):
-    """Rows (n, width), seen as doubles and as ints; how many there are stands in the counts."""
-
-    doubles: NDArray[np.float64]
-    ints: NDArray[np.int64]
-    counts: NDArray[np.void]
-
-    @classmethod
-    def of(cls, words: NDArray[np.int64], counts: NDArray[np.void]) -> "RowBuffer":
-        """A buffer over words."""
-        return cls(words.view(np.float64), words, counts)
-
-
 class Output(NamedTuple):
     """Row buffers, rejected lines, counts."""
 
     hf: RowBuffer
     bars: RowBuffer
-    rejected: NDArray[np.void]
-    counts: NDArray[np.void]
-
-
-class Scratch(NamedTuple):
-    """Sums of a window."""
-
-    books: NDArray[np.void]
-    trades: NDArray[np.void]
-
-    @classmethod
-    def empty(cls) -> "Scratch":
-        """Room for both."""
-        return cls(np.zeros(1, BOOK_SUMS), np.zeros(1, TRADE_SUMS))
+    rejected: StructArray  # REJECTED
+    counts: StructArray  # (1,) COUNTS
 
 
 def empty_output(config: StateConfig) -> Output:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamproc.jit import kernel, load_u8, part
+from streamproc.jit import Bytes, Ints, kernel, load_u8, part
 
 UNKNOWN = -1
 
@@ -13,15 +13,15 @@ UNKNOWN = -1
 class Names(NamedTuple):
     """The table as kernels see it. Symbol s has the text [starts[s], starts[s + 1]), its exchange ends at splits[s]."""
 
-    slots: NDArray[np.int64]
-    hashes: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    splits: NDArray[np.int64]
-    text: NDArray[np.uint8]
+    slots: Ints
+    hashes: Ints
+    starts: Ints
+    splits: Ints
+    text: Bytes
 
 
 @part
-def _hashed(data, start, size, seed):
+def _hashed(data: Bytes, start: int, size: int, seed: int) -> int:
     value = seed
     for k in range(size):
         value = (value ^ load_u8(data, start + k)) * 0x100000001B3
@@ -29,23 +29,24 @@ def _hashed(data, start, size, seed):
 
 
 @kernel
-def name_hash(data, exchange, exchange_size, symbol, symbol_size):
+def name_hash(data: Bytes, exchange: int, exchange_size: int, symbol: int, symbol_size: int) -> int:
     """64-bit FNV-1a hash of a name, the two parts kept apart."""
-    return _hashed(data, symbol, symbol_size, _hashed(data, exchange, exchange_size, 0x4BF29CE484222325) + exchange_size)
+    seed = _hashed(data, exchange, exchange_size, 0x4BF29CE484222325) + exchange_size
+    return _hashed(data, symbol, symbol_size, seed)
 
 
 @part
-def _same(data, start, size, text, at, end):
+def _same(data: Bytes, start: int, size: int, text: Bytes, at: int, end: int) -> bool:
     if size != end - at:
         return False
-    for k in range(size):
-        if data[start + k] != text[at + k]:
-            return False
-    return True
+    k = 0
+    while k < size and data[start + k] == text[at + k]:
+        k += 1
+    return k == size
 
 
 @kernel
-def find(names, data, exchange, exchange_size, symbol, symbol_size):
+def find(names: Names, data: Bytes, exchange: int, exchange_size: int, symbol: int, symbol_size: int) -> int:
     """Index of the symbol whose name lies in the data, or `UNKNOWN`."""
     mask = len(names.slots) - 1
     hashed = name_hash(data, exchange, exchange_size, symbol, symbol_size)
@@ -57,13 +58,13 @@ def find(names, data, exchange, exchange_size, symbol, symbol_size):
             and _same(data, exchange, exchange_size, names.text, names.starts[s], names.splits[s])
             and _same(data, symbol, symbol_size, names.text, names.splits[s], names.starts[s + 1])
         ):
-            return s
+            return int(s)
         slot = (slot + 1) & mask
     return UNKNOWN
 
 
 @kernel
-def _place(slots, hashes, count):
+def _place(slots: Ints, hashes: Ints, count: int) -> None:
     mask = len(slots) - 1
     for s in range(count):
         slot = hashes[s] & mask
@@ -78,7 +79,11 @@ class SymbolTable:
     def __init__(self) -> None:
         self.keys: list[tuple[str, str]] = []
         self.names = Names(
-            np.full(16, UNKNOWN, np.int64), np.zeros(8, np.int64), np.zeros(9, np.int64), np.zeros(8, np.int64), np.zeros(64, np.uint8)
+            slots=np.full(16, UNKNOWN, np.int64),
+            hashes=np.zeros(8, np.int64),
+            starts=np.zeros(9, np.int64),
+            splits=np.zeros(8, np.int64),
+            text=np.zeros(64, np.uint8),
         )
 
     def index(self, exchange: str, symbol: str) -> int:
@@ -114,5 +119,10 @@ class SymbolTable:
             longer = 2 * count
             slots = np.full(2 * longer, UNKNOWN, np.int64)
             _place(slots, names.hashes, count)
-            names = Names(slots, np.resize(names.hashes, longer), np.resize(names.starts, longer + 1), np.resize(names.splits, longer), names.text)
+            names = names._replace(
+                slots=slots,
+                hashes=np.resize(names.hashes, longer),
+                starts=np.resize(names.starts, longer + 1),
+                splits=np.resize(names.splits, longer),
+            )
         self.names = names

@@ -5,29 +5,38 @@ import math
 import numpy as np
 
 from streamproc.features.structural import BAND_COLUMNS, LEVEL_COLUMNS, NAN, finite, mid_price, relative
-from streamproc.features.windows import book_window, move_cursor, move_trade_cursor, trade_window
-from streamproc.jit import inlined, part
+from streamproc.features.windows import Scratch, book_window, move_cursor, move_trade_cursor, trade_window
+from streamproc.jit import Doubles, Ints, Struct, inlined, part
 from streamproc.schema import HF_HORIZON, LEVELS_WORD, NULL_INT, word
-from streamproc.state.layout import NONE, PAGE
-from streamproc.state.pages import append_book, append_trade, drop_first, live_pages, restart_books, trim_books, trim_trades
+from streamproc.state.layout import NONE, PAGE, Arrays, Params, Pool
+from streamproc.state.pages import (
+    append_book,
+    append_trade,
+    drop_first,
+    live_pages,
+    restart_books,
+    trim_books,
+    trim_trades,
+)
 
 LOG_RETURN, OFI, GAP = word("hf", "log_return"), word("hf", "ofi"), word("hf", "gap_ms")
 REGIME, TIGHT_FRACTION = word("hf", "spread_regime"), word("hf", "tight_frac_{w}s")
 HORIZON_COLUMNS = len(HF_HORIZON)
 
 WAITING_PAGES, MOST_WAITING_PAGES = 2048, 32_768
-"""Trades wait for books to reach them. From 65,536 since the last book on those are dropped that a book at the newest trade's time
-would not see in any window, from 1,048,576 on the oldest too: memory is bounded also without books, or with an absurd time."""
+"""Trades wait for books to reach them. From 65,536 since the last book on those are dropped that a book at the newest
+trade's time would not see in any window, from 1,048,576 on the oldest too: memory is bounded also without books, or
+with an absurd time."""
 
 
 @part
-def log_return(mid, mid_before):
+def log_return(mid: float, mid_before: float) -> float:
     """ln(mid / mid_before), the quotient first."""
     return finite(math.log(mid / mid_before))
 
 
 @part
-def order_flow(head, bid, bid_size, ask, ask_size):
+def order_flow(head: Struct, bid: float, bid_size: float, ask: float, ask_size: float) -> float:
     """Order-flow imbalance of one update at the best level (Cont, Kukanov, Stoikov, arXiv 1011.6402)."""
     e = 0.0
     if bid >= head.bid:
@@ -42,14 +51,16 @@ def order_flow(head, bid, bid_size, ask, ask_size):
 
 
 @inlined
-def newest_book(pool, head):
+def newest_book(pool: Pool, head: Struct) -> Struct:
     """The last valid book in the ring."""
     return pool.points[head.books.last, (head.books.head - 1) % PAGE]
 
 
 @inlined
-def advance_books(pool, head, t, bids, asks, params):
-    """Take a valid book into the ring: (r, e, gap in ms). Across a gap nothing is computed and the segment starts again."""
+def advance_books(
+    pool: Pool, head: Struct, t: int, bids: Doubles, asks: Doubles, params: Params
+) -> tuple[float, float, int]:
+    """Take a valid book into the ring: (r, e, gap in ms). Across a gap nothing is computed; the segment starts anew."""
     bid, bid_size, ask, ask_size = bids[0, 0], bids[0, 1], asks[0, 0], asks[0, 1]
     mid = mid_price(bid, ask)
     r = NAN
@@ -77,14 +88,14 @@ def advance_books(pool, head, t, bids, asks, params):
 
 
 @inlined
-def release_trades(pool, head, t, params):
+def release_trades(pool: Pool, head: Struct, t: int, params: Params) -> None:
     """Drop the trades that no window from the valid book at t on will hold."""
     trim_trades(pool, head, t - params.horizons[-1])
     head.pages_at_book = live_pages(head.trades)
 
 
 @inlined
-def advance_trades(pool, head, t, amount, side, params):
+def advance_trades(pool: Pool, head: Struct, t: int, amount: float, side: int, params: Params) -> None:
     """Take an accepted trade into the ring, its time made non-decreasing."""
     ring = head.trades
     head.traded = 1
@@ -97,21 +108,23 @@ def advance_trades(pool, head, t, amount, side, params):
 
 
 @part
-def tight_fraction(pool, head, cursor, t, params):
+def tight_fraction(pool: Pool, head: Struct, cursor: Struct, t: int, params: Params) -> float:
     """Share of the time in (max(t - w, first), t] spent in tight, counted in whole ms; null when that is empty."""
     move_cursor(pool, head, cursor, t - params.regime)
-    begin = max(t - params.regime, head.first_t)
+    begin: int = max(t - params.regime, head.first_t)
     if begin == t:
         return NAN
-    until_t = newest_book(pool, head).tight >> 1
+    until_t: int = newest_book(pool, head).tight >> 1
     if cursor.before == 0:
         return until_t / (t - begin)
-    until_begin = (cursor.tight >> 1) + (cursor.tight & 1) * (begin - cursor.t)
+    until_begin: int = (cursor.tight >> 1) + (cursor.tight & 1) * (begin - cursor.t)
     return (until_t - until_begin) / (t - begin)
 
 
 @part
-def book_horizon(pool, head, cursor, t, horizon, mid, total, doubles, at):
+def book_horizon(
+    pool: Pool, head: Struct, cursor: Struct, t: int, horizon: int, mid: float, total: Struct, doubles: Doubles, at: int
+) -> None:
     """Return, volatility, variance and order-flow imbalance over one horizon into words `at` to `at + 3`."""
     move_cursor(pool, head, cursor, t - horizon)
     book_window(pool, head, cursor, total)
@@ -122,7 +135,9 @@ def book_horizon(pool, head, cursor, t, horizon, mid, total, doubles, at):
 
 
 @part
-def trade_horizon(pool, head, cursor, edge, reached, total, doubles, at):
+def trade_horizon(
+    pool: Pool, head: Struct, cursor: Struct, edge: int, reached: Struct, total: Struct, doubles: Doubles, at: int
+) -> None:
     """Volume and imbalance of the trades later than `edge` and reached into words `at` and `at + 1`."""
     move_trade_cursor(pool, head, cursor, edge)
     trade_window(pool, cursor, reached.seq, total)
@@ -131,7 +146,19 @@ def trade_horizon(pool, head, cursor, edge, reached, total, doubles, at):
 
 
 @part
-def flow_words(arrays, symbol, t, mid, r, e, gap, params, scratch, doubles, ints):
+def flow_words(
+    arrays: Arrays,
+    symbol: int,
+    t: int,
+    mid: float,
+    r: float,
+    e: float,
+    gap: int,
+    params: Params,
+    scratch: Scratch,
+    doubles: Doubles,
+    ints: Ints,
+) -> None:
     """All columns of a row that need memory. The newest element of the ring is the row's own book."""
     head = arrays.head[symbol]
     cursors, trade_cursors = arrays.cursors[symbol], arrays.trade_cursors[symbol]

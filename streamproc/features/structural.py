@@ -1,7 +1,8 @@
 """Structure of one book, without memory.
 
-`extract_orderbook_features` is the family for one book in Python; `structure` is the kernel that fills the same columns of a row. Sides
-are (levels, 2) arrays of price and size, cleaned, best first. Formulas and units of the columns stand in `schema.py`.
+`extract_orderbook_features` is the family for one book in Python; `structure` is the kernel that fills the same
+columns of a row. Sides are (levels, 2) arrays of price and size, cleaned, best first. Formulas and units of the
+columns stand in `schema.py`.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from streamproc.config import StateConfig
-from streamproc.jit import kernel, part
+from streamproc.jit import Doubles, Ints, kernel, part
 from streamproc.schema import HF_BAND, HF_LEVEL, LEVELS_WORD, NULL_INT, columns, width, word
 from streamproc.state.layout import Params
 
@@ -33,44 +34,45 @@ BID_REACH, ASK_REACH = _word("bid_reach_bps"), _word("ask_reach_bps")
 BID_HALF, ASK_HALF = _word("bid_50pct_depth_levels"), _word("ask_50pct_depth_levels")
 BID_CONCENTRATION, ASK_CONCENTRATION = _word("bid_concentration"), _word("ask_concentration")
 VWAP_BID, VWAP_ASK, VWAP_SPREAD = _word("vwap_bid_5"), _word("vwap_ask_5"), _word("vwap_spread")
-SMART_BID, SMART_ASK, SMART_IMBALANCE = _word("smart_bid_depth"), _word("smart_ask_depth"), _word("smart_depth_imbalance")
+SMART_BID, SMART_ASK = _word("smart_bid_depth"), _word("smart_ask_depth")
+SMART_IMBALANCE = _word("smart_depth_imbalance")
 LAMBDA, AMIHUD = _word("lambda_proxy"), _word("amihud_proxy")
 BID_SLOPE, ASK_SLOPE = _word("bid_slope"), _word("ask_slope")
 FIRST_STRUCTURAL, AFTER_STRUCTURAL = BEST_BID, ASK_SLOPE + 1
 
 
 @part
-def finite(value):
+def finite(value: float) -> float:
     """The value, or null where it is not finite."""
     return value if np.isfinite(value) else NAN
 
 
 @part
-def relative(part, whole):
-    """part / whole, null where it is not finite (0 / 0 above all) or the whole is beyond double: then 0 would be a lie."""
+def relative(part: float, whole: float) -> float:
+    """part / whole; null where it is not finite (0 / 0 above all), or the whole is not: then 0 would be a lie."""
     return finite(part / whole) if np.isfinite(whole) else NAN
 
 
 @part
-def mid_price(bid, ask):
+def mid_price(bid: float, ask: float) -> float:
     """(b_1 + a_1) / 2."""
     return (bid + ask) / 2
 
 
 @part
-def imbalance(bid_size, ask_size):
+def imbalance(bid_size: float, ask_size: float) -> float:
     """(qb_1 - qa_1) / (qb_1 + qa_1)."""
     return relative(bid_size - ask_size, bid_size + ask_size)
 
 
 @part
-def distance_bps(price, mid):
+def distance_bps(price: float, mid: float) -> float:
     """1e4 |price - mid| / mid, in this order of operations: bands cut here."""
     return (1e4 * abs(price - mid)) / mid
 
 
 @part
-def half_depth(side, count):
+def half_depth(side: Doubles, count: int) -> int:
     """Smallest k whose first k sizes hold half the size of the first `count`; null where that is beyond double."""
     total = 0.0
     for i in range(count):
@@ -86,7 +88,7 @@ def half_depth(side, count):
 
 
 @part
-def concentration(side, count):
+def concentration(side: Doubles, count: int) -> float:
     """Sum of squared shares of the first `count` sizes."""
     total = 0.0
     for i in range(count):
@@ -99,7 +101,7 @@ def concentration(side, count):
 
 
 @part
-def vwap(side, count):
+def vwap(side: Doubles, count: int) -> float:
     """Size-weighted price of the first `count` levels."""
     notional = 0.0
     size = 0.0
@@ -110,7 +112,7 @@ def vwap(side, count):
 
 
 @part
-def smart_depth(side, count, mid, decay):
+def smart_depth(side: Doubles, count: int, mid: float, decay: float) -> float:
     """Sum of sizes that decay exponentially with the relative distance from the mid."""
     depth = 0.0
     for i in range(count):
@@ -119,7 +121,7 @@ def smart_depth(side, count, mid, decay):
 
 
 @part
-def slope(side, count):
+def slope(side: Doubles, count: int) -> float:
     """|p_5 - p_1| / (q_1 + .. + q_5); null with fewer than 5 levels."""
     if count < VWAP_LEVELS:
         return NAN
@@ -130,8 +132,11 @@ def slope(side, count):
 
 
 @part
-def band_volumes(side, count, mid, bands, doubles, at):
-    """Sizes of all levels by band into words `at`, `at + BAND_COLUMNS` ...: levels come nearest first, so bands only go up."""
+def band_volumes(side: Doubles, count: int, mid: float, bands: Doubles, doubles: Doubles, at: int) -> None:
+    """Sizes of all levels by band into words `at`, `at + BAND_COLUMNS` ...
+
+    Levels come nearest first, so bands only go up.
+    """
     for band in range(len(bands)):
         doubles[at + band * BAND_COLUMNS] = 0.0
     band = 0
@@ -145,7 +150,7 @@ def band_volumes(side, count, mid, bands, doubles, at):
 
 
 @part
-def level_words(side, count, levels, doubles, at):
+def level_words(side: Doubles, count: int, levels: int, doubles: Doubles, at: int) -> None:
     """Prices and sizes of the first levels into words `at`, `at + 1`, a level further each LEVEL_COLUMNS words."""
     for i in range(levels):
         doubles[at + i * LEVEL_COLUMNS] = side[i, 0] if i < count else NAN
@@ -153,7 +158,16 @@ def level_words(side, count, levels, doubles, at):
 
 
 @part
-def band_words(bids, bid_count, asks, ask_count, mid, spread, params, doubles):
+def band_words(
+    bids: Doubles,
+    bid_count: int,
+    asks: Doubles,
+    ask_count: int,
+    mid: float,
+    spread: float,
+    params: Params,
+    doubles: Doubles,
+) -> None:
     """Volumes and imbalances by band, and the two proxies of spread per volume."""
     at = LEVELS_WORD + LEVEL_COLUMNS * params.levels
     bands = len(params.bands)
@@ -174,7 +188,9 @@ def band_words(bids, bid_count, asks, ask_count, mid, spread, params, doubles):
 
 
 @kernel
-def structure(bids, bid_count, asks, ask_count, params, doubles, ints):
+def structure(
+    bids: Doubles, bid_count: int, asks: Doubles, ask_count: int, params: Params, doubles: Doubles, ints: Ints
+) -> None:
     """All structural columns of a valid book into a row's words, seen as doubles and as ints."""
     bid, bid_size, ask, ask_size = bids[0, 0], bids[0, 1], asks[0, 0], asks[0, 1]
     mid = mid_price(bid, ask)
@@ -229,5 +245,5 @@ def extract_orderbook_features(
     for place, column in enumerate(columns("hf", config)[2:], start=_word("timestamp")):
         if FIRST_STRUCTURAL <= place < AFTER_STRUCTURAL or LEVELS_WORD <= place < last:
             value = words[place] if column.kind == "int" else words[place : place + 1].view(np.float64)[0]
-            features[column.name] = None if value == NULL_INT or value != value else value.item()
+            features[column.name] = None if value == NULL_INT or np.isnan(value) else value.item()
     return features

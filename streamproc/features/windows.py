@@ -1,12 +1,16 @@
 """Windows (t - h, t] over the rings: where they begin, and the sums over them.
 
-A window is read from whole long runs, runs and pages, and the elements of its first and last page: a hundred or so sums for any
-length. Nothing is kept between reads but where the window began, so a statistic is a function of the window's own elements
-and their places in the ring: no batch, restart or earlier read can reach it.
+A window is read from whole long runs, runs and pages, and the elements of its first and last page: a hundred or so sums
+for any length. Nothing is kept between reads but where the window began, so a statistic is a function of the window's
+own elements and their places in the ring: no batch, restart or earlier read can reach it.
 """
 
-from streamproc.jit import part
-from streamproc.state.layout import NONE, PAGE
+from typing import NamedTuple
+
+import numpy as np
+
+from streamproc.jit import Struct, StructArray, part
+from streamproc.state.layout import BOOK_SUMS, NONE, PAGE, TRADE_SUMS, Pool
 from streamproc.state.pages import (
     RUN,
     add_book_points,
@@ -23,8 +27,20 @@ from streamproc.state.pages import (
 LONG_RUN = PAGE * RUN
 
 
+class Scratch(NamedTuple):
+    """Sums of a window."""
+
+    books: StructArray  # (1,) BOOK_SUMS
+    trades: StructArray  # (1,) TRADE_SUMS
+
+    @classmethod
+    def empty(cls) -> "Scratch":
+        """Room for both."""
+        return cls(np.zeros(1, BOOK_SUMS), np.zeros(1, TRADE_SUMS))
+
+
 @part
-def move_cursor(pool, head, cursor, edge):
+def move_cursor(pool: Pool, head: Struct, cursor: Struct, edge: int) -> None:
     """Move a cursor to the first element of the segment later than `edge` ms, noting the element before it."""
     ring = head.books
     begin = max(head.segment, ring.block * PAGE)
@@ -46,7 +62,7 @@ def move_cursor(pool, head, cursor, edge):
 
 
 @part
-def move_trade_cursor(pool, head, cursor, edge):
+def move_trade_cursor(pool: Pool, head: Struct, cursor: Struct, edge: int) -> None:
     """Move a cursor to the first trade later than `edge` ms."""
     ring = head.trades
     begin = ring.block * PAGE
@@ -63,7 +79,7 @@ def move_trade_cursor(pool, head, cursor, edge):
 
 
 @part
-def whole(seq, stop):
+def whole(seq: int, stop: int) -> int:
     """What of [seq, stop) can be taken whole: 2 a long run, 1 a run, 0 a page, NONE no more than a part of a page."""
     if seq % PAGE != 0 or seq + PAGE > stop:
         return NONE
@@ -73,13 +89,13 @@ def whole(seq, stop):
 
 
 @part
-def length(level, seq, stop):
+def length(level: int, seq: int, stop: int) -> int:
     """Elements of what `whole` tells; of a part of a page, those up to its end or `stop`."""
     return LONG_RUN if level == 2 else RUN if level == 1 else PAGE if level == 0 else min(PAGE - seq % PAGE, stop - seq)
 
 
 @part
-def book_window(pool, head, cursor, sums):
+def book_window(pool: Pool, head: Struct, cursor: Struct, sums: Struct) -> None:
     """Sums of the books from the cursor on: first all that add up, then the squares about the mean of all."""
     clear_book_sums(sums)
     stop = head.books.head
@@ -107,7 +123,7 @@ def book_window(pool, head, cursor, sums):
 
 
 @part
-def trade_window(pool, cursor, stop, sums):
+def trade_window(pool: Pool, cursor: Struct, stop: int, sums: Struct) -> None:
     """Sums of the trades from the cursor on and before `stop`."""
     clear_trade_sums(sums)
     seq, page = cursor.seq, cursor.page

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from streamproc.local.inputs import Identity, identity
 from streamproc.local.merge import MergedChunk, MergedReader
 from streamproc.local.sources import Chunk, LineReader, Position, tail_is_complete_json_object
-from streamproc.observe.stop import Interrupted, StopRequest
+from streamproc.observe.stop import InterruptedWaitError, StopRequest
 
 
 class Given(NamedTuple):
@@ -82,7 +82,7 @@ class Feed:
         for position, before in zip(self._positions, self._before, strict=True):
             try:
                 yield from self._chunks_of(position, before)
-            except Interrupted:
+            except InterruptedWaitError:
                 self.cut_short = True
                 return
 

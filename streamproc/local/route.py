@@ -17,17 +17,16 @@ from streamproc.engine.symbols import UNKNOWN, Names, SymbolTable, find
 from streamproc.jit import inlined, kernel, load_u8, load_u64, part
 from streamproc.local.bytemask import WIDTH, lowest_bit, starts_of
 from streamproc.parse.ccxt import RawParser, Reject
-from streamproc.parse.scan import (
+from streamproc.parse.scan import EXCHANGE, SYMBOL
+from streamproc.parse.tokens import (
     BACKSLASH,
     CLOSE_LIST,
     CLOSE_MAP,
     DECLINED,
-    EXCHANGE,
     NEWLINE,
     OPEN_LIST,
     OPEN_MAP,
     QUOTE,
-    SYMBOL,
     skip_blanks,
     value_after,
     word_at,

@@ -10,7 +10,7 @@ from typing import Any, Self
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):
+class InterruptedWaitError(Exception):
     """The end was asked for while waiting for something that may never come."""
 
 
@@ -41,9 +41,9 @@ class StopRequest:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Within this, the request raises `Interrupted`: for a read that may wait for ever."""
+        """Within this, the request raises `InterruptedWaitError`: for a read that may wait for ever."""
         if self.requested:
-            raise Interrupted
+            raise InterruptedWaitError
         self._interrupts = True
         try:
             yield
@@ -66,4 +66,4 @@ class StopRequest:
             os.kill(os.getpid(), signum)
         self.request(signum)
         if self._interrupts:
-            raise Interrupted
+            raise InterruptedWaitError

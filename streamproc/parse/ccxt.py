@@ -1,7 +1,8 @@
 """The reference parser: any line of bytes to a book, a trades message or a reject.
 
-`RawParser` reads the envelope and picks the parser by type, `CcxtParser` normalises what CCXT's `watchOrderBook` and `watchTrades`
-deliver. Both run only for lines that the compiled scanner declines, and define what the scanner must agree with.
+`RawParser` reads the envelope and picks the parser by type, `CcxtParser` normalises what CCXT's `watchOrderBook` and
+`watchTrades` deliver. Both run only for lines that the compiled scanner declines, and define what the scanner must
+agree with.
 """
 
 import math
@@ -15,6 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from streamproc.jit import StructArray
 from streamproc.parse.record import BUY, MAX_TIME, OTHER_SIDE, SELL, TRADE_MESSAGE
 from streamproc.parse.scan import id_key
 
@@ -22,6 +24,7 @@ MAX_NAME_BYTES = 200
 MAX_DEPTH = 1000
 INT64 = range(-(2**63), 2**63)
 
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _ESCAPE = re.compile(rb"\\.")
 _NESTING = np.array([(chr(c) in "[{") - (chr(c) in "]}") for c in range(256)], np.int8)
@@ -57,10 +60,10 @@ class Trades:
     exchange: str
     symbol: str
     collected_at: int | None
-    trades: NDArray[np.void]
+    trades: StructArray
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """What is wrong with a record's form."""
 
 
@@ -81,7 +84,7 @@ def time_ms(value: Any) -> int | None:
 
 def integer(value: Any) -> int | None:
     """An int64 or its decimal string; None for all else."""
-    if isinstance(value, str) and len(value) <= 20 and _NUMBER.fullmatch(value) and value.lstrip("-").isdigit() and value != "-0":
+    if isinstance(value, str) and len(value) <= 20 and _INTEGER.fullmatch(value):
         value = int(value)
     return value if type(value) is int and value in INT64 else None
 
@@ -101,11 +104,12 @@ class RawParser:
         try:
             envelope = self._envelope(line)
             kind = envelope["type"]
-            parser = {"orderbook": CcxtParser.book, "trades": CcxtParser.trades}.get(kind)
-            if parser is None:
-                return Reject("ignored_type", f"type is {kind[:50]!r}, not orderbook or trades")
-            return parser(envelope)
-        except Malformed as fault:
+            if kind == "orderbook":
+                return CcxtParser.book(envelope)
+            if kind == "trades":
+                return CcxtParser.trades(envelope)
+            return Reject("ignored_type", f"type is {kind[:50]!r}, not orderbook or trades")
+        except MalformedError as fault:
             return Reject("malformed", str(fault))
 
     @staticmethod
@@ -113,21 +117,21 @@ class RawParser:
         try:
             envelope = orjson.loads(line)
         except orjson.JSONDecodeError as fault:
-            raise Malformed(f"no JSON: {fault}") from None
+            raise MalformedError(f"no JSON: {fault}") from None
         if not isinstance(envelope, dict):
-            raise Malformed(f"no JSON object but {_kind(envelope)}")
+            raise MalformedError(f"no JSON object but {_kind(envelope)}")
         if line.count(b"[") + line.count(b"{") > MAX_DEPTH and depth(line) > MAX_DEPTH:
-            raise Malformed(f"nested deeper than {MAX_DEPTH}")
+            raise MalformedError(f"nested deeper than {MAX_DEPTH}")
         for name in ("exchange", "symbol"):
             value = envelope.get(name)
             if not isinstance(value, str) or not value:
-                raise Malformed(f"{name} is no non-empty string")
+                raise MalformedError(f"{name} is no non-empty string")
             if len(quote(value, safe="")) > MAX_NAME_BYTES:
-                raise Malformed(f"{name} is longer than {MAX_NAME_BYTES} bytes percent-encoded")
+                raise MalformedError(f"{name} is longer than {MAX_NAME_BYTES} bytes percent-encoded")
         if not isinstance(envelope.get("type"), str):
-            raise Malformed("type is no string")
+            raise MalformedError("type is no string")
         if "data" not in envelope:
-            raise Malformed("data is missing")
+            raise MalformedError("data is missing")
         return envelope
 
 
@@ -139,7 +143,7 @@ class CcxtParser:
         """A book from its envelope."""
         data = envelope["data"]
         if not isinstance(data, dict):
-            raise Malformed(f"data of a book is no object but {_kind(data)}")
+            raise MalformedError(f"data of a book is no object but {_kind(data)}")
         bids, bids_unsorted = _side(data, "bids", descending=True)
         asks, asks_unsorted = _side(data, "asks", descending=False)
         return Book(
@@ -158,11 +162,11 @@ class CcxtParser:
         """A trades message from its envelope."""
         data = envelope["data"]
         if not isinstance(data, list):
-            raise Malformed(f"data of trades is no array but {_kind(data)}")
+            raise MalformedError(f"data of trades is no array but {_kind(data)}")
         trades = np.zeros(len(data), TRADE_MESSAGE)
         for i, trade in enumerate(data):
             if not isinstance(trade, dict):
-                raise Malformed(f"data[{i}] is no object but {_kind(trade)}")
+                raise MalformedError(f"data[{i}] is no object but {_kind(trade)}")
             side = trade.get("side")
             trades[i] = (
                 time_ms(trade.get("timestamp")) or -1,
@@ -192,7 +196,7 @@ def _trade_id(value: Any) -> tuple[int, int]:
 def _side(data: dict[str, Any], name: str, *, descending: bool) -> tuple[NDArray[np.float64], bool]:
     side = data.get(name)
     if not isinstance(side, list):
-        raise Malformed(f"{name} is no array but {_kind(side)}")
+        raise MalformedError(f"{name} is no array but {_kind(side)}")
     return _ordered(_levels(side, name), descending=descending)
 
 
@@ -200,7 +204,7 @@ def _levels(side: Sequence[Any], name: str) -> NDArray[np.float64]:
     levels = np.empty((len(side), 2))
     for i, level in enumerate(side):
         if not isinstance(level, list) or len(level) < 2:
-            raise Malformed(f"{name}[{i}] is no array of at least 2")
+            raise MalformedError(f"{name}[{i}] is no array of at least 2")
         levels[i] = number(level[0]), number(level[1])
     return levels[(np.isfinite(levels) & (levels > 0)).all(axis=1)]
 

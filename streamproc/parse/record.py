@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from streamproc.jit import Doubles, StructArray
 
 ABSENT_TIME = -1
 """An event or receive time that is not there; real ones lie in (0, MAX_TIME)."""
@@ -44,14 +45,15 @@ TRADE_MESSAGE = np.dtype(
 
 
 class Record(NamedTuple):
-    """Scratch of one record. `bids` and `asks` are (levels, 2): price and size, cleaned, best first; `trades` as they came."""
+    """Scratch of one record. `bids` and `asks` are (levels, 2): price and size, cleaned, best first."""
 
-    envelope: NDArray[np.void]
-    bids: NDArray[np.float64]
-    asks: NDArray[np.float64]
-    trades: NDArray[np.void]
+    envelope: StructArray  # (1,) ENVELOPE
+    bids: Doubles
+    asks: Doubles
+    trades: StructArray  # TRADE_MESSAGE, as they came
 
     @classmethod
     def empty(cls, levels: int, trades: int) -> "Record":
         """Room for `levels` a side and `trades` a message."""
-        return cls(np.zeros(1, ENVELOPE), np.zeros((levels, 2)), np.zeros((levels, 2)), np.zeros(trades, TRADE_MESSAGE))
+        sides = np.zeros((levels, 2)), np.zeros((levels, 2))
+        return cls(np.zeros(1, ENVELOPE), *sides, np.zeros(trades, TRADE_MESSAGE))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
+from streamproc.jit import Bytes, Doubles, Ints, StructArray
 from streamproc.schema import NULL_INT
 
 PAGE = 32
@@ -174,9 +175,9 @@ class Params(NamedTuple):
     tight_threshold: float
     decay: float
     levels: int
-    horizons: NDArray[np.int64]
-    durations: NDArray[np.int64]
-    bands: NDArray[np.float64]
+    horizons: Ints
+    durations: Ints
+    bands: Doubles
 
     @classmethod
     def of(cls, config: StateConfig) -> "Params":
@@ -202,29 +203,29 @@ class Params(NamedTuple):
 class Pool(NamedTuple):
     """P pages of one kind for the rings of all symbols."""
 
-    points: NDArray[np.void]  # (P, PAGE) BOOK_POINT or TRADE_POINT
-    sums: NDArray[np.void]  # (P, LEVELS) BOOK_SUMS or TRADE_SUMS
-    links: NDArray[np.int64]  # (P, LINKS)
-    free: NDArray[np.int64]  # (2,) FREE, LEFT
+    points: StructArray  # (P, PAGE) BOOK_POINT or TRADE_POINT
+    sums: StructArray  # (P, LEVELS) BOOK_SUMS or TRADE_SUMS
+    links: Ints  # (P, LINKS)
+    free: Ints  # (2,) FREE, LEFT
 
 
 class IdPool(NamedTuple):
     """I slots of trade ids, one a symbol that has any."""
 
-    keys: NDArray[np.int64]  # (I, IDS, 2): a ring of 16-byte keys
+    keys: Ints  # (I, IDS, 2): a ring of 16-byte keys
     chains: NDArray[np.int16]  # (I, 2, IDS): hash chains over the ring: heads, nexts
-    used: NDArray[np.int64]  # (1,)
+    used: Ints  # (1,)
 
 
 class Arrays(NamedTuple):
     """Everything a kernel can reach of the state. S symbols, D durations, H horizons."""
 
-    head: NDArray[np.void]  # (S,) HEAD
-    bars: NDArray[np.void]  # (S, D, 2) BAR
-    closes: NDArray[np.void]  # (S, D) CLOSE
-    cursors: NDArray[np.void]  # (S, H + 1) CURSOR: one a horizon, and the regime's
-    trade_cursors: NDArray[np.void]  # (S, H + 1) TRADE_CURSOR: one a horizon, and the end of what t has reached
-    dirty: NDArray[np.uint8]  # (S,) ARRIVED, CHANGED
+    head: StructArray  # (S,) HEAD
+    bars: StructArray  # (S, D, 2) BAR
+    closes: StructArray  # (S, D) CLOSE
+    cursors: StructArray  # (S, H + 1) CURSOR: one a horizon, and the regime's
+    trade_cursors: StructArray  # (S, H + 1) TRADE_CURSOR: one a horizon, and the end of what t has reached
+    dirty: Bytes  # (S,) ARRIVED, CHANGED
     books: Pool
     trades: Pool
     ids: IdPool
@@ -247,7 +248,8 @@ def empty_arrays(config: StateConfig) -> Arrays:
 
 
 def _empty_pool(point: np.dtype[np.void], sums: np.dtype[np.void]) -> Pool:
-    return Pool(np.zeros((0, PAGE), point), np.zeros((0, LEVELS), sums), np.zeros((0, LINKS), np.int64), np.array([NONE, 0]))
+    links, free = np.zeros((0, LINKS), np.int64), np.array([NONE, 0])
+    return Pool(np.zeros((0, PAGE), point), np.zeros((0, LEVELS), sums), links, free)
 
 
 def _lengthened(array: NDArray[Any], length: int) -> NDArray[Any]:
@@ -267,7 +269,8 @@ def with_symbols(arrays: Arrays, needed: int) -> Arrays:
     if needed <= before:
         return arrays
     length = max(needed, 2 * before, 16)
-    tables = {name: _lengthened(getattr(arrays, name), length) for name in ("head", "bars", "closes", "cursors", "trade_cursors", "dirty")}
+    names = ("head", "bars", "closes", "cursors", "trade_cursors", "dirty")
+    tables = {name: _lengthened(getattr(arrays, name), length) for name in names}
     for name, value in HEAD_EMPTY.items():
         tables["head"][name][before:] = value
     for ring in ("books", "trades"):
@@ -276,7 +279,7 @@ def with_symbols(arrays: Arrays, needed: int) -> Arrays:
     tables["bars"]["index"][before:] = NONE
     tables["cursors"]["seq"][before:] = NONE
     tables["trade_cursors"]["seq"][before:] = NONE
-    return arrays._replace(**tables)
+    return Arrays(**tables, books=arrays.books, trades=arrays.trades, ids=arrays.ids)
 
 
 def with_pages(pool: Pool, needed: int) -> Pool:

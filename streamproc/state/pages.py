@@ -1,25 +1,26 @@
 """Rings of pages: appending, dropping, and the aggregates that pages carry.
 
-A ring is a linked list of pages; element n lies in block n // PAGE. A full page carries the sums of its elements, the first page of an
-aligned run of PAGE full pages those of the run, the first page of an aligned run of runs those of the long run: what a
-window is summed from, without ever subtracting.
+A ring is a linked list of pages; element n lies in block n // PAGE. A full page carries the sums of its elements, the
+first page of an aligned run of PAGE full pages those of the run, the first page of an aligned run of runs those of the
+long run: what a window is summed from, without ever subtracting.
 
-Deviations (squares about the mean) are first summed about each page's own mean and then moved to the mean of all, both exactly what they
-are called, so that nothing cancels (T. Chan, G. Golub, R. LeVeque, Algorithms for computing the sample variance, 1983).
+Deviations (squares about the mean) are first summed about each page's own mean and then moved to the mean of all, both
+exactly what they are called, so that nothing cancels (T. Chan, G. Golub, R. LeVeque, Algorithms for computing the
+sample variance, 1983).
 """
 
 import numpy as np
 
-from streamproc.jit import inlined, part
+from streamproc.jit import Struct, StructArray, inlined, part
 from streamproc.parse.record import BUY, SELL
-from streamproc.state.layout import FREE, LEFT, LINKS, NONE, PAGE
+from streamproc.state.layout import FREE, LEFT, LINKS, NONE, PAGE, Pool
 
 RUN = PAGE * PAGE
 """Elements of a run, and pages of a long run."""
 
 
 @part
-def next_place(ring, pool):
+def next_place(ring: Struct, pool: Pool) -> tuple[int, int]:
     """Where the next element goes: (page, place in it). A page is taken from the pool when the last one is full."""
     place = ring.head % PAGE
     if place == 0:
@@ -49,7 +50,7 @@ def next_place(ring, pool):
 
 
 @part
-def drop_first(ring, pool):
+def drop_first(ring: Struct, pool: Pool) -> None:
     """Give the first page back to the pool; a run that began with it will have no sums."""
     page = ring.first
     ring.first = pool.links[page, 0]
@@ -66,13 +67,14 @@ def drop_first(ring, pool):
 
 
 @part
-def live_pages(ring):
+def live_pages(ring: Struct) -> int:
     """Pages in the ring."""
-    return 0 if ring.first == NONE else (ring.head + PAGE - 1) // PAGE - ring.block
+    pages: int = 0 if ring.first == NONE else (ring.head + PAGE - 1) // PAGE - ring.block
+    return pages
 
 
 @part
-def clear_book_sums(sums):
+def clear_book_sums(sums: Struct) -> None:
     """No elements."""
     sums.n = 0
     sums.r = 0.0
@@ -84,8 +86,8 @@ def clear_book_sums(sums):
 
 
 @part
-def add_book_points(points, start, stop, sums):
-    """Add the elements [start, stop) of a page; null returns and order flows count for nothing. Mean and deviation come after."""
+def add_book_points(points: StructArray, start: int, stop: int, sums: Struct) -> None:
+    """Add the elements [start, stop) of a page, the null ones left out; mean and deviation come after."""
     for k in range(start, stop):
         r = points[k].r
         if not np.isnan(r):
@@ -99,7 +101,7 @@ def add_book_points(points, start, stop, sums):
 
 
 @part
-def add_book_sums(other, sums):
+def add_book_sums(other: Struct, sums: Struct) -> None:
     """Add the sums of what follows; mean and deviation come after."""
     sums.n += other.n
     sums.r += other.r
@@ -109,13 +111,13 @@ def add_book_sums(other, sums):
 
 
 @part
-def set_mean(sums):
+def set_mean(sums: Struct) -> None:
     """Mean of the returns, all of them added."""
     sums.mean = sums.r / max(sums.n, 1)
 
 
 @part
-def add_point_deviations(points, start, stop, sums):
+def add_point_deviations(points: StructArray, start: int, stop: int, sums: Struct) -> None:
     """Add the squares of the elements [start, stop) about the mean of all."""
     for k in range(start, stop):
         r = points[k].r
@@ -124,14 +126,14 @@ def add_point_deviations(points, start, stop, sums):
 
 
 @part
-def add_deviation(other, sums):
+def add_deviation(other: Struct, sums: Struct) -> None:
     """Add the squares of other sums, taken from about their own mean to about the mean of all."""
     apart = other.mean - sums.mean
     sums.deviation += other.deviation + apart * apart * other.n
 
 
 @part
-def complete_books(pool, ring):
+def complete_books(pool: Pool, ring: Struct) -> None:
     """Sums of the page that was just filled, and of the runs that end with it."""
     sums = pool.sums[ring.last, 0]
     clear_book_sums(sums)
@@ -146,7 +148,7 @@ def complete_books(pool, ring):
 
 
 @part
-def complete_run(pool, first, level):
+def complete_run(pool: Pool, first: int, level: int) -> None:
     """Sums of a run that begins with page `first`, from those of its parts, which are a level below."""
     sums = pool.sums[first, level]
     clear_book_sums(sums)
@@ -162,7 +164,7 @@ def complete_run(pool, first, level):
 
 
 @inlined
-def append_book(pool, head, t, mid, r, e, tight):
+def append_book(pool: Pool, head: Struct, t: int, mid: float, r: float, e: float, tight: int) -> None:
     """Append a valid book to its symbol's ring."""
     ring = head.books
     page, place = next_place(ring, pool)
@@ -177,7 +179,7 @@ def append_book(pool, head, t, mid, r, e, tight):
 
 
 @part
-def trim_books(pool, head, before):
+def trim_books(pool: Pool, head: Struct, before: int) -> None:
     """Drop the pages that no window needs that begins after `before`: the last element at or before that stays."""
     ring = head.books
     while ring.first != ring.last:
@@ -188,7 +190,7 @@ def trim_books(pool, head, before):
 
 
 @part
-def restart_books(pool, head):
+def restart_books(pool: Pool, head: Struct) -> None:
     """Begin a new segment at the next element: nothing before it will be read."""
     ring = head.books
     while ring.first != NONE and (ring.first != ring.last or ring.head % PAGE == 0):
@@ -197,7 +199,7 @@ def restart_books(pool, head):
 
 
 @part
-def clear_trade_sums(sums):
+def clear_trade_sums(sums: Struct) -> None:
     """No elements."""
     sums.volume = 0.0
     sums.buy = 0.0
@@ -205,7 +207,7 @@ def clear_trade_sums(sums):
 
 
 @part
-def add_trade_points(points, start, stop, sums):
+def add_trade_points(points: StructArray, start: int, stop: int, sums: Struct) -> None:
     """Add the elements [start, stop) of a page."""
     for k in range(start, stop):
         amount = points[k].amount
@@ -217,7 +219,7 @@ def add_trade_points(points, start, stop, sums):
 
 
 @part
-def add_trade_sums(other, sums):
+def add_trade_sums(other: Struct, sums: Struct) -> None:
     """Add the sums of what follows."""
     sums.volume += other.volume
     sums.buy += other.buy
@@ -225,7 +227,7 @@ def add_trade_sums(other, sums):
 
 
 @part
-def complete_trades(pool, ring):
+def complete_trades(pool: Pool, ring: Struct) -> None:
     """Sums of the page that was just filled, and of the runs that end with it."""
     sums = pool.sums[ring.last, 0]
     clear_trade_sums(sums)
@@ -238,7 +240,7 @@ def complete_trades(pool, ring):
 
 
 @part
-def complete_trade_run(pool, first, level):
+def complete_trade_run(pool: Pool, first: int, level: int) -> None:
     """Sums of a run that begins with page `first`, from those of its parts, which are a level below."""
     sums = pool.sums[first, level]
     clear_trade_sums(sums)
@@ -249,7 +251,7 @@ def complete_trade_run(pool, first, level):
 
 
 @inlined
-def append_trade(pool, head, t, amount, side):
+def append_trade(pool: Pool, head: Struct, t: int, amount: float, side: int) -> None:
     """Append a trade to its symbol's ring."""
     ring = head.trades
     page, place = next_place(ring, pool)
@@ -262,7 +264,7 @@ def append_trade(pool, head, t, amount, side):
 
 
 @part
-def trim_trades(pool, head, before):
+def trim_trades(pool: Pool, head: Struct, before: int) -> None:
     """Drop the pages whose trades all lie at or before `before`."""
     ring = head.trades
     while ring.first != ring.last and pool.points[ring.first, PAGE - 1].t <= before:

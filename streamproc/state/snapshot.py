@@ -1,8 +1,9 @@
 """Snapshots of symbols' states: what changed since the last one as key and value, and the way back.
 
-A snapshot holds a symbol's *head* (head record, closes, open bars) and *blocks*: pages of its rings up to their filled end. A block is
-named by its absolute number and never changes once full, so only the last ones of each ring are written again. The head
-names what is live; blocks outside that are ignored, whether deleted yet or not. Cursors, links and sums are derived when loading.
+A snapshot holds a symbol's *head* (head record, closes, open bars) and *blocks*: pages of its rings up to their filled
+end. A block is named by its absolute number and never changes once full, so only the last ones of each ring are written
+again. The head names what is live; blocks outside that are ignored, whether deleted yet or not. Cursors, links and sums
+are derived when loading.
 """
 
 import struct
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.errors import StateError
-from streamproc.jit import kernel, part
+from streamproc.jit import Ints, Struct, StructArray, kernel, part
 from streamproc.state.layout import ARRIVED, BAR, BOOK_POINT, CHANGED, CLOSE, HEAD, IDS, NONE, PAGE, TRADE_POINT, Arrays
 from streamproc.state.pages import append_book, append_trade, live_pages
 from streamproc.state.trade_ids import remember_id
@@ -36,24 +37,25 @@ PIECE = np.dtype([("symbol", "i8"), ("kind", "i8"), ("block", "i8"), ("start", "
 """A value among the words of a dump or of what is loaded: start and size in words; size NONE: delete."""
 
 SAVED = np.dtype([(kind, [("block", "i8"), ("head", "i8"), ("page", "i8")]) for kind in ("books", "trades", "ids")])
-"""What the last snapshot of a symbol held: live range of each ring, from the start of `block` up to `head`, and the page of its end."""
+"""What the last snapshot of a symbol held: the live range of each ring, from the start of `block` up to `head`, and its
+last page."""
 
 
 class Words(NamedTuple):
     """The arrays seen as words, a symbol, page or slot a row."""
 
-    head: NDArray[np.int64]
-    bars: NDArray[np.int64]
-    closes: NDArray[np.int64]
-    books: NDArray[np.int64]
-    trades: NDArray[np.int64]
-    ids: NDArray[np.int64]
+    head: Ints
+    bars: Ints
+    closes: Ints
+    books: Ints
+    trades: Ints
+    ids: Ints
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Words":
         """Views, no copies."""
 
-        def rows(array: NDArray[np.void] | NDArray[np.int64], width: int) -> NDArray[np.int64]:
+        def rows(array: StructArray | Ints, width: int) -> Ints:
             return array.view(np.int64).reshape(len(array), width)
 
         durations = arrays.closes.shape[1]
@@ -70,13 +72,13 @@ class Words(NamedTuple):
 class Dump(NamedTuple):
     """Room for a dump: values' words, what they are, and how much of both is used."""
 
-    values: NDArray[np.int64]
-    pieces: NDArray[np.void]
-    used: NDArray[np.int64]  # (2,) words, pieces
+    values: Ints
+    pieces: StructArray
+    used: Ints  # (2,) words, pieces
 
 
 @part
-def begin_piece(dump, symbol, kind, block):
+def begin_piece(dump: Dump, symbol: int, kind: int, block: int) -> Struct:
     """A new value at the end of the dump."""
     piece = dump.pieces[dump.used[1]]
     dump.used[1] += 1
@@ -89,7 +91,7 @@ def begin_piece(dump, symbol, kind, block):
 
 
 @part
-def add_words(dump, piece, row, start, stop):
+def add_words(dump: Dump, piece: Struct, row: Ints, start: int, stop: int) -> None:
     """Append words of a row to the value."""
     used = dump.used[0]
     for k in range(start, stop):
@@ -99,7 +101,7 @@ def add_words(dump, piece, row, start, stop):
 
 
 @part
-def add_word(dump, piece, word):
+def add_word(dump: Dump, piece: Struct, word: int) -> None:
     """Append one word to the value."""
     dump.values[dump.used[0]] = word
     dump.used[0] += 1
@@ -107,14 +109,16 @@ def add_word(dump, piece, word):
 
 
 @part
-def delete_blocks(dump, symbol, kind, first, last):
+def delete_blocks(dump: Dump, symbol: int, kind: int, first: int, last: int) -> None:
     """Deletions of the blocks [first, last)."""
     for block in range(first, last):
         begin_piece(dump, symbol, kind, block).size = NONE
 
 
 @part
-def dump_ring(dump, symbol, kind, ring, links, words, width, saved):
+def dump_ring(
+    dump: Dump, symbol: int, kind: int, ring: Struct, links: Ints, words: Ints, width: int, saved: Struct
+) -> None:
     """The blocks of a ring that changed since `saved`, and deletions of those that are no longer live."""
     delete_blocks(dump, symbol, kind, saved.block, min(ring.block, (saved.head + PAGE - 1) // PAGE))
     block, page = ring.block, ring.first
@@ -132,21 +136,22 @@ def dump_ring(dump, symbol, kind, ring, links, words, width, saved):
 
 
 @part
-def dump_ids(dump, symbol, head, words, saved):
+def dump_ids(dump: Dump, symbol: int, head: Struct, words: Ints, saved: Struct) -> None:
     """The blocks of trade ids that changed since `saved`, and deletions."""
     live = max(0, head.id_count - IDS) // ID_BLOCK
     delete_blocks(dump, symbol, ID_KIND, saved.block, min(live, (saved.head + ID_BLOCK - 1) // ID_BLOCK))
     if saved.head < head.id_count:
         for block in range(max(live, saved.head // ID_BLOCK), (head.id_count + ID_BLOCK - 1) // ID_BLOCK):
             piece = begin_piece(dump, symbol, ID_KIND, block)
-            at = block * ID_BLOCK % IDS * ID_WORDS
-            add_words(dump, piece, words[head.id_slot], at, at + min(ID_BLOCK, head.id_count - block * ID_BLOCK) * ID_WORDS)
+            start = block * ID_BLOCK % IDS * ID_WORDS
+            count = min(ID_BLOCK, head.id_count - block * ID_BLOCK)
+            add_words(dump, piece, words[head.id_slot], start, start + count * ID_WORDS)
     saved.block = live
     saved.head = head.id_count
 
 
 @part
-def dump_head(dump, symbol, arrays, words):
+def dump_head(dump: Dump, symbol: int, arrays: Arrays, words: Words) -> None:
     """The head of a symbol: head record, closes, number of open bars, and these each after its place."""
     piece = begin_piece(dump, symbol, HEAD_KIND, 0)
     add_words(dump, piece, words.head[symbol], 0, HEAD_WORDS)
@@ -162,39 +167,43 @@ def dump_head(dump, symbol, arrays, words):
 
 
 @part
-def fits(dump, symbol, arrays, saved):
+def fits(dump: Dump, symbol: int, arrays: Arrays, saved: Struct) -> bool:
     """Whether a dump of the symbol surely fits."""
     head = arrays.head[symbol]
     books = min(live_pages(head.books), (head.books.head - saved.books.head) // PAGE + 2)
     trades = min(live_pages(head.trades), (head.trades.head - saved.trades.head) // PAGE + 2)
     ids = min(IDS, head.id_count - saved.ids.head) // ID_BLOCK + 2
-    dropped = head.books.block - saved.books.block + head.trades.block - saved.trades.block + head.id_count // ID_BLOCK - saved.ids.block
+    dropped = head.books.block - saved.books.block + head.trades.block - saved.trades.block
+    dropped += head.id_count // ID_BLOCK - saved.ids.block
     durations = arrays.closes.shape[1]
     words = HEAD_WORDS + 1 + durations * (CLOSE_WORDS + 2 * (BAR_WORDS + 1))
     words += PAGE * (books * BOOK_WORDS + trades * TRADE_WORDS) + ids * ID_BLOCK * ID_WORDS
     pieces = 2 + books + trades + ids + dropped
-    return dump.used[0] + words <= len(dump.values) and dump.used[1] + pieces <= len(dump.pieces)
+    enough: bool = dump.used[0] + words <= len(dump.values) and dump.used[1] + pieces <= len(dump.pieces)
+    return enough
 
 
 @kernel
-def dump_symbols(symbols, first, arrays, words, saved, dump):
+def dump_symbols(
+    symbols: NDArray[np.intp], first: int, arrays: Arrays, words: Words, saved: StructArray, dump: Dump
+) -> int:
     """Dump the symbols from place `first` on while they fit; place of the first that did not."""
     for place in range(first, len(symbols)):
         symbol = symbols[place]
         if not fits(dump, symbol, arrays, saved[symbol]):
             return place
-        head = arrays.head[symbol]
+        head, last = arrays.head[symbol], saved[symbol]
         dump_head(dump, symbol, arrays, words)
-        dump_ring(dump, symbol, BOOK_KIND, head.books, arrays.books.links, words.books, BOOK_WORDS, saved[symbol].books)
-        dump_ring(dump, symbol, TRADE_KIND, head.trades, arrays.trades.links, words.trades, TRADE_WORDS, saved[symbol].trades)
-        dump_ids(dump, symbol, head, words.ids, saved[symbol].ids)
+        dump_ring(dump, symbol, BOOK_KIND, head.books, arrays.books.links, words.books, BOOK_WORDS, last.books)
+        dump_ring(dump, symbol, TRADE_KIND, head.trades, arrays.trades.links, words.trades, TRADE_WORDS, last.trades)
+        dump_ids(dump, symbol, head, words.ids, last.ids)
         arrays.dirty[symbol] &= ARRIVED
     return len(symbols)
 
 
 @part
-def next_block(pieces, at, symbol, kind, block):
-    """Place of a block among the pieces from `at` on, NONE when it is not there. Older blocks of its kind are passed over."""
+def next_block(pieces: StructArray, at: int, symbol: int, kind: int, block: int) -> int:
+    """Place of a block among the pieces from `at` on, NONE when it is not there. Older ones are passed over."""
     while at < len(pieces) and pieces[at].symbol == symbol:
         piece = pieces[at]
         if piece.kind == kind and piece.block == block:
@@ -206,7 +215,7 @@ def next_block(pieces, at, symbol, kind, block):
 
 
 @part
-def begin_ring(ring):
+def begin_ring(ring: Struct) -> tuple[int, int]:
     """Empty a loaded ring up to its first live block: (first block, end)."""
     end = ring.head
     block = ring.block if ring.first != NONE else (end + PAGE - 1) // PAGE
@@ -220,8 +229,8 @@ def begin_ring(ring):
 
 
 @part
-def load_rings(values, pieces, at, symbol, arrays):
-    """Append all elements of a symbol's live blocks anew: (place after them or NONE, kind and block where one is missing)."""
+def load_rings(values: Ints, pieces: StructArray, at: int, symbol: int, arrays: Arrays) -> tuple[int, int, int]:
+    """Append all elements of a symbol's live blocks anew: (place after them, 0, 0), or (NONE, kind, block) at fault."""
     head = arrays.head[symbol]
     block, end = begin_ring(head.books)
     for b in range(block, (end + PAGE - 1) // PAGE):
@@ -246,7 +255,7 @@ def load_rings(values, pieces, at, symbol, arrays):
 
 
 @part
-def load_ids(values, pieces, at, symbol, arrays):
+def load_ids(values: Ints, pieces: StructArray, at: int, symbol: int, arrays: Arrays) -> tuple[int, int, int]:
     """Remember a symbol's live trade ids anew; returns as `load_rings` does."""
     head = arrays.head[symbol]
     end = head.id_count
@@ -264,8 +273,10 @@ def load_ids(values, pieces, at, symbol, arrays):
 
 
 @kernel
-def load_symbols(values, pieces, first, arrays, words, saved):
-    """Load the symbols whose heads stand in `first` (places among the pieces): (symbol, kind, block) of what is damaged, or NONE."""
+def load_symbols(
+    values: Ints, pieces: StructArray, first: NDArray[np.intp], arrays: Arrays, words: Words, saved: StructArray
+) -> tuple[int, int, int]:
+    """Load the symbols whose heads are the pieces `first`: (symbol or NONE, kind, block) of what is damaged."""
     durations = arrays.closes.shape[1]
     fixed = HEAD_WORDS + durations * CLOSE_WORDS + 1
     for place in first:
@@ -288,7 +299,7 @@ def load_symbols(values, pieces, first, arrays, words, saved):
 
 
 @part
-def mark_saved(head, saved):
+def mark_saved(head: Struct, saved: Struct) -> None:
     """What was loaded is what the store holds."""
     saved.books.block = head.books.block
     saved.books.head = head.books.head
@@ -328,7 +339,8 @@ def parse_prefix(prefix: bytes) -> tuple[str, str]:
 def _damaged(key: tuple[str, str], kind: int, block: int) -> StateError:
     exchange, symbol = key
     return StateError(
-        f"the state of {exchange} {symbol} is damaged: its {KIND_NAMES[kind]} block {block} is missing or of a wrong size",
+        f"the state of {exchange} {symbol} is damaged: "
+        f"its {KIND_NAMES[kind]} block {block} is missing or of a wrong size",
         hint=RECOVERY,
     )
 
@@ -351,7 +363,8 @@ class Snapshots:
             after = dump_symbols(symbols, place, arrays, Words.of(arrays), self._saved, self._dump)
             self._take_pieces(changes)
             if after == place:
-                self._dump = Dump(np.zeros(2 * len(self._dump.values), np.int64), np.zeros(2 * len(self._dump.pieces), PIECE), self._dump.used)
+                values, pieces, used = self._dump
+                self._dump = Dump(np.zeros(2 * len(values), np.int64), np.zeros(2 * len(pieces), PIECE), used)
             place = after
         return changes
 
@@ -390,8 +403,8 @@ class Snapshots:
 class Loaded(NamedTuple):
     """Entries of a store as `load_symbols` takes them: values' words, and what they are."""
 
-    values: NDArray[np.int64]
-    pieces: NDArray[np.void]
+    values: Ints
+    pieces: StructArray  # PIECE
 
     @classmethod
     def of(cls, entries: Iterable[tuple[bytes, bytes]], index: Callable[[str, str], int]) -> "Loaded":

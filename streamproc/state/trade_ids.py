@@ -1,18 +1,21 @@
 """The last trade ids of a symbol: a ring of 16-byte keys (see `parse.scan.id_key`) with hash chains over it."""
 
-from streamproc.jit import part
-from streamproc.state.layout import IDS, NONE
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc.jit import Ints, Struct, part
+from streamproc.state.layout import IDS, NONE, IdPool
 
 
 @part
-def id_bucket(low, high):
+def id_bucket(low: int, high: int) -> int:
     """Hash chain of an id."""
     mixed = (low ^ (high * 0x5851F42D4C957F2D)) * 0x2545F4914F6CDD1D
     return (mixed >> 40) & (IDS - 1)
 
 
 @part
-def is_remembered(pool, head, low, high):
+def is_remembered(pool: IdPool, head: Struct, low: int, high: int) -> bool:
     """Whether an id is among the symbol's last accepted ones; 0, 0 stands for none and never is."""
     if head.id_slot == NONE or (low == 0 and high == 0):
         return False
@@ -26,7 +29,7 @@ def is_remembered(pool, head, low, high):
 
 
 @part
-def remember_id(pool, head, low, high):
+def remember_id(pool: IdPool, head: Struct, low: int, high: int) -> None:
     """Put an id in the place of the oldest."""
     if low == 0 and high == 0:
         return
@@ -48,7 +51,7 @@ def remember_id(pool, head, low, high):
 
 
 @part
-def forget_id(keys, heads, nexts, place):
+def forget_id(keys: Ints, heads: NDArray[np.int16], nexts: NDArray[np.int16], place: int) -> None:
     """Take the id at a place out of its chain."""
     bucket = id_bucket(keys[place, 0], keys[place, 1])
     if heads[bucket] == place:
