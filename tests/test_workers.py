@@ -156,12 +156,18 @@ def test_shared_bytes_are_seen_by_the_other_side(without: str, monkeypatch: pyte
 @contextlib.contextmanager
 def team(staging: Path, state: Any = ()) -> Iterator[Crew]:
     """A crew of two; none of its processes is left at the end, neither running nor as a zombie."""
+    others = psutil.Process().children()
     crew = hire(2, SETTINGS, staging, "part", state)
     try:
         yield crew
     finally:
         crew.close()
-        assert psutil.Process().children() == []
+        assert [child for child in psutil.Process().children() if child not in others] == []
+
+
+def workers() -> list[psutil.Process]:
+    """The processes of the crew, in their order; other tests' helpers are children of this process too."""
+    return [child for child in psutil.Process().children() if "streamproc.local.worker" in child.cmdline()]
 
 
 def chunks(path: Path) -> Iterator[Chunk]:
@@ -175,7 +181,7 @@ def test_a_worker_that_is_killed_is_named(tmp_path: Path, faulty: Path) -> None:
     given = chunks(faulty)
     with team(tmp_path) as crew:
         list(crew.take(next(given)))
-        victim = psutil.Process().children()[1]
+        victim = workers()[1]
         victim.send_signal(signal.SIGKILL)
         with pytest.raises(
             StreamprocError, match=f"process {victim.pid}: worker 2 of 2 was killed by SIGKILL"
