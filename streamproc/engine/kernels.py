@@ -14,7 +14,7 @@ from streamproc.engine.symbols import UNKNOWN, Names, find
 from streamproc.features.flow import advance_books, advance_trades, flow_words, release_trades
 from streamproc.features.structural import mid_price, structure
 from streamproc.features.windows import Scratch
-from streamproc.jit import Bytes, Ints, Struct, inlined, kernel, load_u8, part
+from streamproc.jit import Bytes, Ints, Struct, hot_kernel, inlined, kernel, load_u8, part
 from streamproc.parse.record import ABSENT_TIME, BOOK, Record
 from streamproc.parse.scan import scan
 from streamproc.parse.tokens import NEWLINE, skip_blanks
@@ -216,7 +216,7 @@ def line_end(data: Bytes, i: int) -> int:
     return i
 
 
-@kernel
+@hot_kernel
 def process(
     data: Bytes,
     position: int,
