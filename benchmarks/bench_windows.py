@@ -53,8 +53,8 @@ def horizons() -> None:
 
 def symbols() -> None:
     """The same number of books from 10,000 symbols and from 10."""
-    many = market_file(Market(symbols=10_000, seconds=8, levels=20), "many")
-    few = market_file(Market(symbols=10, seconds=8000, levels=20), "few")
+    many = market_file(Market(symbols=10_000, seconds=20, levels=20), "many")
+    few = market_file(Market(symbols=10, seconds=20_000, levels=20), "few")
     settings = Settings(sink=SinkConfig(partition_by=("exchange", "date")))
     books = [
         process_files([str(path)], SCRATCH / "out", settings=settings, overwrite=True)["books"] for path in (many, few)

@@ -18,6 +18,9 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -83,7 +86,39 @@ _KERNEL: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrap
 # What gets all its arrays from its caller, who holds them for as long as a call lasts, and allocates none needs no
 # counting of references, without which it runs twice as fast.
 _UNCOUNTED = _KERNEL | {"_nrt": False}
-_PART = _UNCOUNTED | {"no_cpython_wrapper": True}
+
+
+class _PartLibrary(JITCodeLibrary):
+    """A part's code as it was lowered, to be linked into others.
+
+    numba would optimise it, emit machine code that nothing calls, and do so again for each part that it is linked into.
+    So only kernels are optimised, with all their parts in them, which takes a third off the first start.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()  # type: ignore[no-untyped-call]
+        self._finalized = True
+
+    def get_pointer_to_function(self, _name: str) -> int:
+        self._ensure_finalized()  # type: ignore[no-untyped-call]
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        return self
+
+    def set_env(self, _name: str, _env: Any) -> None:
+        """Environments are for exceptions and objects, which no part has."""
+
+
+class _PartCompiler(Compiler):
+    def define_pipelines(self) -> Any:
+        codegen, name = self.state.targetctx.codegen(), self.state.func_id.func_qualname
+        self.state.library = _PartLibrary(codegen, name)  # type: ignore[no-untyped-call]
+        return super().define_pipelines()  # type: ignore[no-untyped-call]
 
 
 def kernel(function: F) -> F:
@@ -110,8 +145,11 @@ def _cached(function: F, options: dict[str, Any]) -> F:
         config["CACHE_DIR"] = before
 
 
+_PART = _UNCOUNTED | {"no_cpython_wrapper": True, "pipeline_class": _PartCompiler}
+
+
 def part(function: F) -> F:
-    """Compile `function` as a part of kernels only: no entry from Python, hence half the time to compile."""
+    """Compile `function` as a part of kernels only: no entry from Python, no machine code of its own."""
     return cast(F, numba.njit(**_PART)(function))
 
 
@@ -144,3 +182,28 @@ load_u8 = cast(Callable[[Bytes, int], int], intrinsic(_loader(8)))
 
 load_u64 = cast(Callable[[Bytes, int], int], intrinsic(_loader(64)))
 """`load_u64(buffer, i) -> int64`: the 8 bytes from i on as a little-endian word, unaligned."""
+
+
+def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows = context.make_array(signature.args[0])(context, builder, arguments[0])
+        stride = builder.extract_value(rows.strides, 0)
+        byte = ir.IntType(8).as_pointer()
+        row = builder.gep(builder.bitcast(rows.data, byte), [builder.mul(arguments[1], stride)])
+        word = ir.IntType(32)
+        into = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        fetch = builder.module.globals.get("llvm.prefetch.p0i8") or ir.Function(
+            builder.module, into, "llvm.prefetch.p0i8"
+        )
+        to_write, keep_near, data = word(1), word(3), word(1)
+        with cgutils.for_range_slice(builder, stride.type(0), stride, stride.type(CACHE_LINE)) as (offset, _):
+            builder.call(fetch, [builder.gep(row, [offset]), to_write, keep_near, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+CACHE_LINE = 64
+
+prefetch = cast(Callable[[NDArray[Any], int], None], intrinsic(_prefetch))
+"""`prefetch(array, i)`: ask for the cache lines of row i of an array, and wait for none of them."""

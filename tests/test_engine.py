@@ -264,7 +264,8 @@ def test_trades_without_books_take_no_more_than_their_window() -> None:
     for first in range(0, 400_000, 4000):
         trades = [("", T + i, "buy", 1, 1) for i in range(first, first + 4000)]
         engine.feed_lines([trades_line("s", T + first, trades)])
-    assert 65_536 <= 32 * len(engine.engine.arrays.trades.links) < 100_000
+    # Pages double when none is left: at least half of them were in use, and no more than the rest.
+    assert 65_536 <= 32 * len(engine.engine.arrays.trades.links) < 200_000
     engine.feed_lines([book_line("s", T + 400_000, 1, 1, 2, 1)])
     assert engine.hf[0]["trade_vol_1s"] == 999.0
 
@@ -275,7 +276,7 @@ def test_trades_of_an_absurd_time_are_bounded() -> None:
     message = trades_line("s", 0, [("", END_OF_TIME - 1, "buy", 1, 1)] * 4000)
     for _ in range(300):
         engine.feed_lines([message])
-    assert 32 * len(engine.engine.arrays.trades.links) < 1_500_000
+    assert 32 * len(engine.engine.arrays.trades.links) < 2_500_000
     engine.feed_lines([book_line("s", END_OF_TIME - 1, 1, 1, 2, 1)])
     assert 1_048_000 < engine.hf[0]["trade_vol_1s"] <= 1_048_576 + 32
 

@@ -17,7 +17,7 @@ from streamproc.features.windows import Scratch
 from streamproc.jit import kernel
 from streamproc.parse.record import BOOK, BUY, SELL, TRADES, Record
 from streamproc.schema import LINE_WORD, NULL_INT
-from streamproc.state.layout import LEFT, Arrays, Params, empty_arrays, with_id_slots, with_pages, with_symbols
+from streamproc.state.layout import LEFT, Arrays, Params, empty_arrays, with_pages, with_symbols
 from tests.engine_rows import rows_of
 
 BOOKS = 10_000_000
@@ -123,7 +123,7 @@ class OneSymbol:
         self.arrays = arrays._replace(
             books=with_pages(arrays.books, pages),
             trades=with_pages(arrays.trades, pages),
-            ids=with_id_slots(arrays.ids, 1),
+            ids=with_pages(arrays.ids, 2),
         )
         self.output = with_rows(empty_output(CONFIG), 60_000, 2_000, 1)
         self._record, self._scratch = Record.empty(1, 1), Scratch.empty()

@@ -15,17 +15,8 @@ from streamproc.features.windows import Scratch
 from streamproc.parse.ccxt import Book, RawParser, Reject, Trades
 from streamproc.parse.record import ABSENT_TIME, BOOK, TRADES, Record
 from streamproc.schema import NULL_INT, UNSORTED
-from streamproc.state.layout import (
-    ARRIVED,
-    CHANGED,
-    PAGE,
-    Params,
-    empty_arrays,
-    with_id_slots,
-    with_pages,
-    with_symbols,
-)
-from streamproc.state.snapshot import BOOK_KIND, TRADE_KIND, Changes, Loaded, Snapshots
+from streamproc.state.layout import ARRIVED, CHANGED, PAGE, Params, empty_arrays, with_pages, with_symbols
+from streamproc.state.snapshot import BOOK_KIND, ID_KIND, TRADE_KIND, Changes, Loaded, Snapshots
 
 LEVELS_AT_START = 4096
 TRADES_AT_START = 4096
@@ -156,11 +147,10 @@ class Engine:
         Raises `StateError` where it is damaged.
         """
         loaded = Loaded.of(entries, self.index)
-        symbols = len(self.symbols.keys)
         self.arrays = self.arrays._replace(
             books=with_pages(self.arrays.books, loaded.pages(BOOK_KIND)),
             trades=with_pages(self.arrays.trades, loaded.pages(TRADE_KIND)),
-            ids=with_id_slots(self.arrays.ids, symbols),
+            ids=with_pages(self.arrays.ids, loaded.pages(ID_KIND) + 1),
         )
         self._snapshots.load(loaded, self.arrays, self.symbols.keys)
 
@@ -185,7 +175,7 @@ class Engine:
         self.arrays = self.arrays._replace(
             books=with_pages(self.arrays.books, 1),
             trades=with_pages(self.arrays.trades, trades // PAGE + 2),
-            ids=with_id_slots(self.arrays.ids, 1),
+            ids=with_pages(self.arrays.ids, trades // PAGE + 2),
         )
 
     def _register(self, data: NDArray[np.uint8]) -> None:

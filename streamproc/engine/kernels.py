@@ -14,10 +14,10 @@ from streamproc.engine.symbols import UNKNOWN, Names, find
 from streamproc.features.flow import advance_books, advance_trades, flow_words, release_trades
 from streamproc.features.structural import mid_price, structure
 from streamproc.features.windows import Scratch
-from streamproc.jit import Bytes, Ints, Struct, hot_kernel, inlined, kernel, load_u8, part
+from streamproc.jit import Bytes, Ints, Struct, hot_kernel, inlined, kernel, load_u8, part, prefetch
 from streamproc.parse.record import ABSENT_TIME, BOOK, Record
-from streamproc.parse.scan import scan
-from streamproc.parse.tokens import NEWLINE, skip_blanks
+from streamproc.parse.scan import first_members, from_data
+from streamproc.parse.tokens import DECLINED, NEWLINE, skip_blanks
 from streamproc.schema import LINE_WORD, LOCKED, NULL_INT, SYMBOL_WORD, RowBuffer, word
 from streamproc.state.layout import ARRIVED, CHANGED, LEFT, PAGE, Arrays, Params
 from streamproc.state.trade_ids import is_remembered, remember_id
@@ -77,7 +77,7 @@ def has_room(envelope: Struct, arrays: Arrays, params: Params, out: Output) -> b
         and counts.bars + bar_rows(trades, params) <= len(out.bars.ints)
         and arrays.books.free[LEFT] > 0
         and arrays.trades.free[LEFT] > trades // PAGE + 1
-        and arrays.ids.used[0] < len(arrays.ids.keys)
+        and arrays.ids.free[LEFT] > trades // PAGE + 1
     )
     return roomy
 
@@ -189,6 +189,7 @@ def take_trades(arrays: Arrays, symbol: int, record: Record, params: Params, lin
     head = arrays.head[symbol]
     counts = out.counts[0]
     own = SymbolBars(symbol, head, arrays.bars[symbol], arrays.closes[symbol])
+    chains = arrays.chains[symbol]
     counts.trades += 1
     head.accepted = 1
     collected_at = envelope.collected_at
@@ -199,10 +200,10 @@ def take_trades(arrays: Arrays, symbol: int, record: Record, params: Params, lin
         whole = 0.0 < trade.price < INFINITY and 0.0 < trade.amount < INFINITY
         if t == ABSENT_TIME or is_future(t, collected_at, params.ahead) or not whole:
             counts.bad_trades += 1
-        elif is_remembered(arrays.ids, head, trade.id_low, trade.id_high):
+        elif is_remembered(arrays.ids, chains, trade.id_low, trade.id_high):
             counts.duplicate_trades += 1
         else:
-            remember_id(arrays.ids, head, trade.id_low, trade.id_high)
+            remember_id(arrays.ids, head, chains, trade.id_low, trade.id_high)
             advance_trades(arrays.trades, head, t, trade.amount, trade.side, params)
             advance_stream(own, t, params, line, out.bars)
             add_trade_to_bars(own, t, trade.price, trade.amount, trade.side, params, out.bars)
@@ -214,6 +215,39 @@ def line_end(data: Bytes, i: int) -> int:
     while load_u8(data, i) != NEWLINE:
         i += 1
     return i
+
+
+@inlined
+def scan_line(data: Bytes, i: int, names: Names, arrays: Arrays, record: Record) -> tuple[int, int]:
+    """Scan the line at i: (position of its newline or `DECLINED`, its symbol or `UNKNOWN`).
+
+    Where the names come before the levels, as they do as a rule, the symbol's state is on its way to the cache while
+    these are scanned.
+    """
+    envelope = record.envelope[0]
+    i = first_members(data, i, record)
+    if i < 0:
+        return DECLINED, UNKNOWN
+    symbol = UNKNOWN
+    exchange_start, symbol_start = envelope.exchange_start, envelope.symbol_start
+    if envelope.exchange_size > 0 and envelope.symbol_size > 0:
+        symbol = find_named(names, data, envelope)
+        if symbol != UNKNOWN:
+            prefetch(arrays.head, symbol)
+            prefetch(arrays.closes, symbol)
+            prefetch(arrays.bars, symbol)
+    end = from_data(data, i, record)
+    renamed = envelope.exchange_start != exchange_start or envelope.symbol_start != symbol_start
+    if end >= 0 and (renamed or symbol == UNKNOWN):
+        symbol = find_named(names, data, envelope)
+    return end, symbol
+
+
+@part
+def find_named(names: Names, data: Bytes, envelope: Struct) -> int:
+    """The symbol that a scanned line names, or `UNKNOWN`."""
+    exchange, size = envelope.exchange_start, envelope.exchange_size
+    return find(names, data, exchange, size, envelope.symbol_start, envelope.symbol_size)
 
 
 @hot_kernel
@@ -242,16 +276,15 @@ def process(
             position = begin + 1
             line += 1
             continue
-        symbol = parsed
-        end = line_end(data, position) if symbol != UNKNOWN else scan(data, begin, record)
+        if parsed != UNKNOWN:
+            end, symbol = line_end(data, position), parsed
+        else:
+            end, symbol = scan_line(data, begin, names, arrays, record)
         if end < 0:
             return DECLINED_LINE, position, line_end(data, position), line
         if not has_room(envelope, arrays, params, out):
             return NO_ROOM, position, end, line
         if timely(envelope, params, out, line, position, end):
-            if symbol == UNKNOWN:
-                exchange, exchange_size = envelope.exchange_start, envelope.exchange_size
-                symbol = find(names, data, exchange, exchange_size, envelope.symbol_start, envelope.symbol_size)
             if symbol == UNKNOWN:
                 return NEW_SYMBOL, position, end, line
             arrays.dirty[symbol] = ARRIVED | CHANGED

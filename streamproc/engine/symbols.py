@@ -5,18 +5,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamproc.jit import Bytes, Ints, kernel, load_u8, part
+from streamproc.jit import Bytes, Ints, StructArray, kernel, load_u8, part
 
 UNKNOWN = -1
 
+NAME = np.dtype(
+    [
+        ("hash", "i8"),
+        ("start", "i8"),  # where its text begins,
+        ("split", "i8"),  # where its exchange ends and its symbol begins,
+        ("end", "i8"),
+    ]
+)
+
 
 class Names(NamedTuple):
-    """The table as kernels see it. Symbol s has the text [starts[s], starts[s + 1]), its exchange ends at splits[s]."""
+    """The table as kernels see it. N symbols."""
 
-    slots: Ints
-    hashes: Ints
-    starts: Ints
-    splits: Ints
+    slots: Ints  # a symbol or UNKNOWN
+    names: StructArray  # (N,) NAME
     text: Bytes
 
 
@@ -53,10 +60,11 @@ def find(names: Names, data: Bytes, exchange: int, exchange_size: int, symbol: i
     slot = hashed & mask
     while names.slots[slot] != UNKNOWN:
         s = names.slots[slot]
+        name = names.names[s]
         if (
-            names.hashes[s] == hashed
-            and _same(data, exchange, exchange_size, names.text, names.starts[s], names.splits[s])
-            and _same(data, symbol, symbol_size, names.text, names.splits[s], names.starts[s + 1])
+            name.hash == hashed
+            and _same(data, exchange, exchange_size, names.text, name.start, name.split)
+            and _same(data, symbol, symbol_size, names.text, name.split, name.end)
         ):
             return int(s)
         slot = (slot + 1) & mask
@@ -64,10 +72,10 @@ def find(names: Names, data: Bytes, exchange: int, exchange_size: int, symbol: i
 
 
 @kernel
-def _place(slots: Ints, hashes: Ints, count: int) -> None:
+def _place(slots: Ints, names: StructArray, count: int) -> None:
     mask = len(slots) - 1
     for s in range(count):
-        slot = hashes[s] & mask
+        slot = names[s].hash & mask
         while slots[slot] != UNKNOWN:
             slot = (slot + 1) & mask
         slots[slot] = s
@@ -78,13 +86,7 @@ class SymbolTable:
 
     def __init__(self) -> None:
         self.keys: list[tuple[str, str]] = []
-        self.names = Names(
-            slots=np.full(16, UNKNOWN, np.int64),
-            hashes=np.zeros(8, np.int64),
-            starts=np.zeros(9, np.int64),
-            splits=np.zeros(8, np.int64),
-            text=np.zeros(64, np.uint8),
-        )
+        self.names = Names(slots=np.full(16, UNKNOWN, np.int64), names=np.zeros(8, NAME), text=np.zeros(64, np.uint8))
 
     def index(self, exchange: str, symbol: str) -> int:
         """Index of a symbol, a new one where it is not known yet."""
@@ -96,15 +98,15 @@ class SymbolTable:
 
     def _add(self, exchange: str, symbol: str, text: NDArray[np.uint8], split: int) -> int:
         index = len(self.keys)
-        begin = int(self.names.starts[index])
-        self._make_room(begin + len(text))
+        begin = int(self.names.names[index - 1]["end"]) if index else 0
+        end = begin + len(text)
+        self._make_room(end)
         names = self.names
-        names.hashes[index] = name_hash(text, 0, split, split, len(text) - split)
-        names.splits[index] = begin + split
-        names.starts[index + 1] = begin + len(text)
-        names.text[begin : begin + len(text)] = text
+        hashed = name_hash(text, 0, split, split, len(text) - split)
+        names.names[index] = hashed, begin, begin + split, end
+        names.text[begin:end] = text
         self.keys.append((exchange, symbol))
-        slot = int(names.hashes[index]) & (len(names.slots) - 1)
+        slot = hashed & (len(names.slots) - 1)
         while names.slots[slot] != UNKNOWN:
             slot = (slot + 1) & (len(names.slots) - 1)
         names.slots[slot] = index
@@ -115,14 +117,8 @@ class SymbolTable:
         count = len(self.keys)
         if bytes_needed > len(names.text):
             names = names._replace(text=np.resize(names.text, 2 * bytes_needed))
-        if count == len(names.hashes):
-            longer = 2 * count
-            slots = np.full(2 * longer, UNKNOWN, np.int64)
-            _place(slots, names.hashes, count)
-            names = names._replace(
-                slots=slots,
-                hashes=np.resize(names.hashes, longer),
-                starts=np.resize(names.starts, longer + 1),
-                splits=np.resize(names.splits, longer),
-            )
+        if count == len(names.names):
+            slots = np.full(4 * count, UNKNOWN, np.int64)
+            _place(slots, names.names, count)
+            names = names._replace(slots=slots, names=np.resize(names.names, 2 * count))
         self.names = names

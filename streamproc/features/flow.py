@@ -51,12 +51,6 @@ def order_flow(head: Struct, bid: float, bid_size: float, ask: float, ask_size: 
 
 
 @inlined
-def newest_book(pool: Pool, head: Struct) -> Struct:
-    """The last valid book in the ring."""
-    return pool.points[head.books.last, (head.books.head - 1) % PAGE]
-
-
-@inlined
 def advance_books(
     pool: Pool, head: Struct, t: int, bids: Doubles, asks: Doubles, params: Params
 ) -> tuple[float, float, int]:
@@ -71,14 +65,14 @@ def advance_books(
         restart_books(pool, head)
         head.first_t = t
     else:
-        before = newest_book(pool, head).tight
-        spent_tight = (before >> 1) + (before & 1) * gap
+        spent_tight = (head.tight >> 1) + (head.tight & 1) * gap
         r = log_return(mid, mid_price(head.bid, head.ask))
         e = order_flow(head, bid, bid_size, ask, ask_size)
     tight = relative(ask - bid, mid) <= params.tight_threshold
     if head.books.head % PAGE == 0:
         trim_books(pool, head, t - params.longest)
-    append_book(pool, head, t, mid, r, e, (spent_tight << 1) | tight)
+    head.tight = (spent_tight << 1) | tight
+    append_book(pool, head, t, mid, r, e, head.tight)
     head.valid_t = t
     head.bid = bid
     head.bid_size = bid_size
@@ -103,7 +97,7 @@ def advance_trades(pool: Pool, head: Struct, t: int, amount: float, side: int, p
     if ring.head % PAGE == 0 and live_pages(ring) >= head.pages_at_book + WAITING_PAGES:
         trim_trades(pool, head, head.trade_t - params.horizons[-1])
         if live_pages(ring) >= head.pages_at_book + MOST_WAITING_PAGES:
-            drop_first(ring, pool)
+            drop_first(ring, pool.links, pool.free)
     append_trade(pool, head, head.trade_t, amount, side)
 
 
@@ -114,7 +108,7 @@ def tight_fraction(pool: Pool, head: Struct, cursor: Struct, t: int, params: Par
     begin: int = max(t - params.regime, head.first_t)
     if begin == t:
         return NAN
-    until_t: int = newest_book(pool, head).tight >> 1
+    until_t: int = head.tight >> 1
     if cursor.before == 0:
         return until_t / (t - begin)
     until_begin: int = (cursor.tight >> 1) + (cursor.tight & 1) * (begin - cursor.t)
@@ -166,7 +160,7 @@ def flow_words(
     doubles[LOG_RETURN] = r
     doubles[OFI] = e
     ints[GAP] = gap
-    ints[REGIME] = newest_book(arrays.books, head).tight & 1
+    ints[REGIME] = head.tight & 1
     doubles[TIGHT_FRACTION] = tight_fraction(arrays.books, head, cursors[horizons], t, params)
     reached = trade_cursors[horizons]
     move_trade_cursor(arrays.trades, head, reached, t)

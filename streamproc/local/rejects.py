@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -61,7 +62,8 @@ class RejectWriter:
     def close(self) -> None:
         """Let go of an unfinished file."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what is not yet written belongs to no commit
+                self._file.close()
 
     def _opened(self) -> BinaryIO:
         if self._file is None:

@@ -18,6 +18,7 @@ OTHER_SIDE, BUY, SELL = 0, 1, 2
 ENVELOPE = np.dtype(
     [
         ("kind", "i8"),  # BOOK or TRADES
+        ("type", "i8"),  # what its `type` says, while it is scanned
         ("timestamp", "i8"),  # of a book's data, ms
         ("collected_at", "i8"),  # ms
         ("nonce", "i8"),  # NULL_INT when there is none

@@ -293,30 +293,21 @@ def name_at(data: Bytes, i: int) -> tuple[int, int, int]:
 
 
 @part
-def scan(data: Bytes, i: int, record: Record) -> int:
-    """Scan the line at i into `record`; position of its newline, or `DECLINED`."""
+def members(data: Bytes, i: int, record: Record) -> tuple[int, bool]:
+    """The members from the key at i on, up to the value of `data`: (its position, False), or (after the last, True)."""
     envelope = record.envelope[0]
-    envelope.kind = NO_KIND
-    envelope.collected_at = ABSENT_TIME
-    envelope.exchange_size = 0
-    envelope.symbol_size = 0
-    kind = NO_KIND
-    i = skip_blanks(data, i)
-    if load_u8(data, i) != OPEN_MAP:
-        return DECLINED
-    i = skip_blanks(data, i + 1)
     ended = False
     while not ended:
         i, start, size = key_at(data, i)
         if i < 0:
-            return DECLINED
+            return DECLINED, True
         key = word_at(data, start, size)
         if size == 4 and key == DATA:
-            i = payload(data, i, record)
-        elif size == 12 and key == COLLECTED_AT and word_at(data, start + 8, size - 8) == COLLECTED_AT_TAIL:
+            return i, False
+        if size == 12 and key == COLLECTED_AT and word_at(data, start + 8, size - 8) == COLLECTED_AT_TAIL:
             i, envelope.collected_at = time_or_null(data, i)
         elif size == 4 and key == TYPE:
-            i, kind = message_type(data, i)
+            i, envelope.type = message_type(data, i)
         elif size == 8 and key == EXCHANGE:
             i, envelope.exchange_start, envelope.exchange_size = name_at(data, i)
         elif size == 6 and key == SYMBOL:
@@ -324,10 +315,49 @@ def scan(data: Bytes, i: int, record: Record) -> int:
         else:
             i = skip_value(data, i)
         if i < 0:
+            return DECLINED, True
+        i, ended = after_member(data, i, CLOSE_MAP)
+    return i, True
+
+
+@part
+def first_members(data: Bytes, i: int, record: Record) -> int:
+    """Begin the line at i into `record`: position of the value of its first `data`."""
+    envelope = record.envelope[0]
+    envelope.kind = NO_KIND
+    envelope.type = NO_KIND
+    envelope.collected_at = ABSENT_TIME
+    envelope.exchange_size = 0
+    envelope.symbol_size = 0
+    i = skip_blanks(data, i)
+    if load_u8(data, i) != OPEN_MAP:
+        return DECLINED
+    i, ended = members(data, skip_blanks(data, i + 1), record)
+    return DECLINED if ended else i
+
+
+@part
+def from_data(data: Bytes, i: int, record: Record) -> int:
+    """The rest of a line, from the value of its `data` at i on; position of its newline, or `DECLINED`."""
+    ended = False
+    while not ended:
+        i = payload(data, i, record)
+        if i < 0:
             return DECLINED
         i, ended = after_member(data, i, CLOSE_MAP)
+        if not ended:
+            i, ended = members(data, i, record)
     if i < 0:
         return DECLINED
     i = skip_blanks(data, i)
-    complete = NO_KIND < kind == envelope.kind and envelope.exchange_size > 0 and envelope.symbol_size > 0
-    return i if complete and load_u8(data, i) == NEWLINE else DECLINED
+    envelope = record.envelope[0]
+    typed = NO_KIND < envelope.type == envelope.kind
+    named = envelope.exchange_size > 0 and envelope.symbol_size > 0
+    return i if typed and named and load_u8(data, i) == NEWLINE else DECLINED
+
+
+@part
+def scan(data: Bytes, i: int, record: Record) -> int:
+    """Scan the line at i into `record`; position of its newline, or `DECLINED`."""
+    i = first_members(data, i, record)
+    return DECLINED if i < 0 else from_data(data, i, record)

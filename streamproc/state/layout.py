@@ -4,7 +4,7 @@ One row a symbol in the tables, pages of fixed length in pools shared by all sym
 declaration that kernels, snapshots and tests share.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ NONE = -1
 
 IDS = 1024
 """Trade ids remembered a symbol."""
+
+CHAINS = 512
+"""Hash chains over them."""
 
 RING = [
     ("head", "i8"),  # sequence number of the next element
@@ -46,18 +49,18 @@ HEAD = np.dtype(
         ("bid_size", "f8"),
         ("ask", "f8"),
         ("ask_size", "f8"),
+        ("tight", "i8"),  # its `tight`, as in BOOK_POINT
         ("bucket", "i8"),  # emission bucket of the last row
         ("updates", "i8"),  # valid books since the last row
         ("invalid", "i8"),  # invalid books since the last row
         ("trade_t", "i8"),  # largest time of accepted trades
         ("traded", "i8"),  # whether a trade was ever accepted
         ("pages_at_book", "i8"),  # live pages of trades at the last valid book
-        ("id_slot", "i8"),  # row in the pool of trade ids
-        ("id_count", "i8"),  # ids ever accepted
         ("accepted", "i8"),  # whether any record was
         ("generation", "i8"),
         ("books", RING),
         ("trades", RING),
+        ("ids", RING),
     ]
 )
 
@@ -128,6 +131,8 @@ TRADE_POINT = np.dtype(
 
 TRADE_SUMS = np.dtype([("volume", "f8"), ("buy", "f8"), ("sell", "f8")])
 
+ID_POINT = np.dtype([("low", "i8"), ("high", "i8")])  # a trade id's key, see `parse.scan.id_key`
+
 CURSOR = np.dtype(
     [
         ("seq", "i8"),  # first element in the window
@@ -154,7 +159,7 @@ LINKS = 1 + (LEVELS - 1)
 """Links of a page: to the next one, past the run it begins, past the long run it begins."""
 
 HEAD_EMPTY: dict[str, int] = {
-    name: NONE for name in ("last_t", "stream_t", "valid_t", "first_t", "bucket", "trade_t", "id_slot")
+    name: NONE for name in ("last_t", "stream_t", "valid_t", "first_t", "bucket", "trade_t")
 } | {"last_nonce": NULL_INT}
 RING_EMPTY = {name: NONE for name in ("first", "last", "run", "long_run")}
 
@@ -210,11 +215,12 @@ class Pool(NamedTuple):
 
 
 class IdPool(NamedTuple):
-    """I slots of trade ids, one a symbol that has any."""
+    """P pages of trade ids, in hash chains. A chain's link is page * PAGE + place + 1, or 0 at its end."""
 
-    keys: Ints  # (I, IDS, 2): a ring of 16-byte keys
-    chains: NDArray[np.int16]  # (I, 2, IDS): hash chains over the ring: heads, nexts
-    used: Ints  # (1,)
+    points: StructArray  # (P, PAGE) ID_POINT
+    nexts: NDArray[np.int32]  # (P, PAGE): links to the next id of the chain
+    links: Ints  # (P, LINKS)
+    free: Ints  # (2,) FREE, LEFT
 
 
 class Arrays(NamedTuple):
@@ -225,6 +231,7 @@ class Arrays(NamedTuple):
     closes: StructArray  # (S, D) CLOSE
     cursors: StructArray  # (S, H + 1) CURSOR: one a horizon, and the regime's
     trade_cursors: StructArray  # (S, H + 1) TRADE_CURSOR: one a horizon, and the end of what t has reached
+    chains: NDArray[np.int32]  # (S, CHAINS): links to the first id of each chain
     dirty: Bytes  # (S,) ARRIVED, CHANGED
     books: Pool
     trades: Pool
@@ -240,27 +247,27 @@ def empty_arrays(config: StateConfig) -> Arrays:
         np.zeros((0, durations), CLOSE),
         np.zeros((0, windows), CURSOR),
         np.zeros((0, windows), TRADE_CURSOR),
+        np.zeros((0, CHAINS), np.int32),
         np.zeros(0, np.uint8),
-        _empty_pool(BOOK_POINT, BOOK_SUMS),
-        _empty_pool(TRADE_POINT, TRADE_SUMS),
-        IdPool(np.zeros((0, IDS, 2), np.int64), np.zeros((0, 2, IDS), np.int16), np.zeros(1, np.int64)),
+        Pool(np.zeros((0, PAGE), BOOK_POINT), np.zeros((0, LEVELS), BOOK_SUMS), *_no_pages()),
+        Pool(np.zeros((0, PAGE), TRADE_POINT), np.zeros((0, LEVELS), TRADE_SUMS), *_no_pages()),
+        IdPool(np.zeros((0, PAGE), ID_POINT), np.zeros((0, PAGE), np.int32), *_no_pages()),
     )
 
 
-def _empty_pool(point: np.dtype[np.void], sums: np.dtype[np.void]) -> Pool:
-    links, free = np.zeros((0, LINKS), np.int64), np.array([NONE, 0])
-    return Pool(np.zeros((0, PAGE), point), np.zeros((0, LEVELS), sums), links, free)
+def _no_pages() -> tuple[Ints, Ints]:
+    return np.zeros((0, LINKS), np.int64), np.array([NONE, 0])
 
 
 def _lengthened(array: NDArray[Any], length: int) -> NDArray[Any]:
-    # Zeroed by the operating system when touched, so what is not used yet costs no memory.
+    # Zeroed by the operating system when touched, so what is not used yet costs no memory, and doubling is cheap.
     longer = np.zeros((length, *array.shape[1:]), array.dtype)
     longer[: len(array)] = array
     return longer
 
 
-def _grown(length: int, needed: int) -> int:
-    return max(needed, length + length // 4, 16)
+def _doubled(length: int, needed: int) -> int:
+    return max(needed, 2 * length, 16)
 
 
 def with_symbols(arrays: Arrays, needed: int) -> Arrays:
@@ -268,12 +275,12 @@ def with_symbols(arrays: Arrays, needed: int) -> Arrays:
     before = len(arrays.head)
     if needed <= before:
         return arrays
-    length = max(needed, 2 * before, 16)
-    names = ("head", "bars", "closes", "cursors", "trade_cursors", "dirty")
+    length = _doubled(before, needed)
+    names = ("head", "bars", "closes", "cursors", "trade_cursors", "chains", "dirty")
     tables = {name: _lengthened(getattr(arrays, name), length) for name in names}
     for name, value in HEAD_EMPTY.items():
         tables["head"][name][before:] = value
-    for ring in ("books", "trades"):
+    for ring in ("books", "trades", "ids"):
         for name, value in RING_EMPTY.items():
             tables["head"][ring][name][before:] = value
     tables["bars"]["index"][before:] = NONE
@@ -282,27 +289,20 @@ def with_symbols(arrays: Arrays, needed: int) -> Arrays:
     return Arrays(**tables, books=arrays.books, trades=arrays.trades, ids=arrays.ids)
 
 
-def with_pages(pool: Pool, needed: int) -> Pool:
+P = TypeVar("P", Pool, IdPool)
+
+
+def with_pages(pool: P, needed: int) -> P:
     """At least `needed` free pages."""
     if pool.free[LEFT] >= needed:
         return pool
     before = len(pool.links)
-    length = _grown(before, before + needed)
-    links = _lengthened(pool.links, length)
+    length = _doubled(before, before + needed)
+    paged = [name for name in pool._fields if name != "free"]
+    longer = pool._replace(**{name: _lengthened(getattr(pool, name), length) for name in paged})
     # New pages form the free list's front; link 0 of a free page is the next free one.
-    links[before:length, 0] = np.arange(before + 1, length + 1)
-    links[length - 1, 0] = pool.free[FREE]
+    longer.links[before:length, 0] = np.arange(before + 1, length + 1)
+    longer.links[length - 1, 0] = pool.free[FREE]
     pool.free[FREE] = before
     pool.free[LEFT] += length - before
-    return Pool(_lengthened(pool.points, length), _lengthened(pool.sums, length), links, pool.free)
-
-
-def with_id_slots(pool: IdPool, needed: int) -> IdPool:
-    """At least `needed` free slots."""
-    before = len(pool.keys)
-    if before - pool.used[0] >= needed:
-        return pool
-    length = _grown(before, before + needed)
-    chains = _lengthened(pool.chains, length)
-    chains[before:] = NONE
-    return IdPool(_lengthened(pool.keys, length), chains, pool.used)
+    return longer

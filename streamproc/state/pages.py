@@ -11,7 +11,7 @@ sample variance, 1983).
 
 import numpy as np
 
-from streamproc.jit import Struct, StructArray, inlined, part
+from streamproc.jit import Ints, Struct, StructArray, inlined, part
 from streamproc.parse.record import BUY, SELL
 from streamproc.state.layout import FREE, LEFT, LINKS, NONE, PAGE, Pool
 
@@ -20,14 +20,13 @@ RUN = PAGE * PAGE
 
 
 @part
-def next_place(ring: Struct, pool: Pool) -> tuple[int, int]:
+def next_place(ring: Struct, links: Ints, free: Ints) -> tuple[int, int]:
     """Where the next element goes: (page, place in it). A page is taken from the pool when the last one is full."""
     place = ring.head % PAGE
     if place == 0:
-        links = pool.links
-        page = pool.free[FREE]
-        pool.free[FREE] = links[page, 0]
-        pool.free[LEFT] -= 1
+        page = free[FREE]
+        free[FREE] = links[page, 0]
+        free[LEFT] -= 1
         for k in range(LINKS):
             links[page, k] = NONE
         block = ring.head // PAGE
@@ -50,10 +49,10 @@ def next_place(ring: Struct, pool: Pool) -> tuple[int, int]:
 
 
 @part
-def drop_first(ring: Struct, pool: Pool) -> None:
+def drop_first(ring: Struct, links: Ints, free: Ints) -> None:
     """Give the first page back to the pool; a run that began with it will have no sums."""
     page = ring.first
-    ring.first = pool.links[page, 0]
+    ring.first = links[page, 0]
     ring.block += 1
     if ring.run == page:
         ring.run = NONE
@@ -61,9 +60,9 @@ def drop_first(ring: Struct, pool: Pool) -> None:
         ring.long_run = NONE
     if ring.first == NONE:
         ring.last = NONE
-    pool.links[page, 0] = pool.free[FREE]
-    pool.free[FREE] = page
-    pool.free[LEFT] += 1
+    links[page, 0] = free[FREE]
+    free[FREE] = page
+    free[LEFT] += 1
 
 
 @part
@@ -167,7 +166,7 @@ def complete_run(pool: Pool, first: int, level: int) -> None:
 def append_book(pool: Pool, head: Struct, t: int, mid: float, r: float, e: float, tight: int) -> None:
     """Append a valid book to its symbol's ring."""
     ring = head.books
-    page, place = next_place(ring, pool)
+    page, place = next_place(ring, pool.links, pool.free)
     point = pool.points[page, place]
     point.t = t
     point.mid = mid
@@ -186,7 +185,7 @@ def trim_books(pool: Pool, head: Struct, before: int) -> None:
         second = pool.links[ring.first, 0]
         if pool.points[second, 0].t > before:
             break
-        drop_first(ring, pool)
+        drop_first(ring, pool.links, pool.free)
 
 
 @part
@@ -194,7 +193,7 @@ def restart_books(pool: Pool, head: Struct) -> None:
     """Begin a new segment at the next element: nothing before it will be read."""
     ring = head.books
     while ring.first != NONE and (ring.first != ring.last or ring.head % PAGE == 0):
-        drop_first(ring, pool)
+        drop_first(ring, pool.links, pool.free)
     head.segment = ring.head
 
 
@@ -254,7 +253,7 @@ def complete_trade_run(pool: Pool, first: int, level: int) -> None:
 def append_trade(pool: Pool, head: Struct, t: int, amount: float, side: int) -> None:
     """Append a trade to its symbol's ring."""
     ring = head.trades
-    page, place = next_place(ring, pool)
+    page, place = next_place(ring, pool.links, pool.free)
     point = pool.points[page, place]
     point.t = t
     point.amount = amount
@@ -268,4 +267,4 @@ def trim_trades(pool: Pool, head: Struct, before: int) -> None:
     """Drop the pages whose trades all lie at or before `before`."""
     ring = head.trades
     while ring.first != ring.last and pool.points[ring.first, PAGE - 1].t <= before:
-        drop_first(ring, pool)
+        drop_first(ring, pool.links, pool.free)

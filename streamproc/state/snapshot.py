@@ -15,23 +15,32 @@ from numpy.typing import NDArray
 
 from streamproc.errors import StateError
 from streamproc.jit import Ints, Struct, StructArray, kernel, part
-from streamproc.state.layout import ARRIVED, BAR, BOOK_POINT, CHANGED, CLOSE, HEAD, IDS, NONE, PAGE, TRADE_POINT, Arrays
+from streamproc.state.layout import (
+    ARRIVED,
+    BAR,
+    BOOK_POINT,
+    CHANGED,
+    CLOSE,
+    HEAD,
+    ID_POINT,
+    NONE,
+    PAGE,
+    TRADE_POINT,
+    Arrays,
+)
 from streamproc.state.pages import append_book, append_trade, live_pages
 from streamproc.state.trade_ids import remember_id
 
-FORMAT = 1
+FORMAT = 2
 """Version of the snapshot's form. A change of the layout's dtypes is a change of the form."""
 
 HEAD_KIND, BOOK_KIND, TRADE_KIND, ID_KIND = range(4)
-ID_BLOCK = 64
-"""Trade ids of a block; blocks of the other rings are pages."""
-
 KIND_NAMES = ("head", "books", "trades", "trade ids")
 RECOVERY = "start afresh with --fresh, or restore the state's folder from a copy"
 
 WORD = 8
 HEAD_WORDS, BAR_WORDS, CLOSE_WORDS = HEAD.itemsize // WORD, BAR.itemsize // WORD, CLOSE.itemsize // WORD
-BOOK_WORDS, TRADE_WORDS, ID_WORDS = BOOK_POINT.itemsize // WORD, TRADE_POINT.itemsize // WORD, 2
+BOOK_WORDS, TRADE_WORDS, ID_WORDS = (point.itemsize // WORD for point in (BOOK_POINT, TRADE_POINT, ID_POINT))
 
 PIECE = np.dtype([("symbol", "i8"), ("kind", "i8"), ("block", "i8"), ("start", "i8"), ("size", "i8")])
 """A value among the words of a dump or of what is loaded: start and size in words; size NONE: delete."""
@@ -42,7 +51,7 @@ last page."""
 
 
 class Words(NamedTuple):
-    """The arrays seen as words, a symbol, page or slot a row."""
+    """The arrays seen as words, a symbol or page a row."""
 
     head: Ints
     bars: Ints
@@ -65,7 +74,7 @@ class Words(NamedTuple):
             rows(arrays.closes, durations * CLOSE_WORDS),
             rows(arrays.books.points, PAGE * BOOK_WORDS),
             rows(arrays.trades.points, PAGE * TRADE_WORDS),
-            rows(arrays.ids.keys, IDS * ID_WORDS),
+            rows(arrays.ids.points, PAGE * ID_WORDS),
         )
 
 
@@ -136,21 +145,6 @@ def dump_ring(
 
 
 @part
-def dump_ids(dump: Dump, symbol: int, head: Struct, words: Ints, saved: Struct) -> None:
-    """The blocks of trade ids that changed since `saved`, and deletions."""
-    live = max(0, head.id_count - IDS) // ID_BLOCK
-    delete_blocks(dump, symbol, ID_KIND, saved.block, min(live, (saved.head + ID_BLOCK - 1) // ID_BLOCK))
-    if saved.head < head.id_count:
-        for block in range(max(live, saved.head // ID_BLOCK), (head.id_count + ID_BLOCK - 1) // ID_BLOCK):
-            piece = begin_piece(dump, symbol, ID_KIND, block)
-            start = block * ID_BLOCK % IDS * ID_WORDS
-            count = min(ID_BLOCK, head.id_count - block * ID_BLOCK)
-            add_words(dump, piece, words[head.id_slot], start, start + count * ID_WORDS)
-    saved.block = live
-    saved.head = head.id_count
-
-
-@part
 def dump_head(dump: Dump, symbol: int, arrays: Arrays, words: Words) -> None:
     """The head of a symbol: head record, closes, number of open bars, and these each after its place."""
     piece = begin_piece(dump, symbol, HEAD_KIND, 0)
@@ -172,12 +166,12 @@ def fits(dump: Dump, symbol: int, arrays: Arrays, saved: Struct) -> bool:
     head = arrays.head[symbol]
     books = min(live_pages(head.books), (head.books.head - saved.books.head) // PAGE + 2)
     trades = min(live_pages(head.trades), (head.trades.head - saved.trades.head) // PAGE + 2)
-    ids = min(IDS, head.id_count - saved.ids.head) // ID_BLOCK + 2
+    ids = min(live_pages(head.ids), (head.ids.head - saved.ids.head) // PAGE + 2)
     dropped = head.books.block - saved.books.block + head.trades.block - saved.trades.block
-    dropped += head.id_count // ID_BLOCK - saved.ids.block
+    dropped += head.ids.block - saved.ids.block
     durations = arrays.closes.shape[1]
     words = HEAD_WORDS + 1 + durations * (CLOSE_WORDS + 2 * (BAR_WORDS + 1))
-    words += PAGE * (books * BOOK_WORDS + trades * TRADE_WORDS) + ids * ID_BLOCK * ID_WORDS
+    words += PAGE * (books * BOOK_WORDS + trades * TRADE_WORDS + ids * ID_WORDS)
     pieces = 2 + books + trades + ids + dropped
     enough: bool = dump.used[0] + words <= len(dump.values) and dump.used[1] + pieces <= len(dump.pieces)
     return enough
@@ -196,7 +190,7 @@ def dump_symbols(
         dump_head(dump, symbol, arrays, words)
         dump_ring(dump, symbol, BOOK_KIND, head.books, arrays.books.links, words.books, BOOK_WORDS, last.books)
         dump_ring(dump, symbol, TRADE_KIND, head.trades, arrays.trades.links, words.trades, TRADE_WORDS, last.trades)
-        dump_ids(dump, symbol, head, words.ids, last.ids)
+        dump_ring(dump, symbol, ID_KIND, head.ids, arrays.ids.links, words.ids, ID_WORDS, last.ids)
         arrays.dirty[symbol] &= ARRIVED
     return len(symbols)
 
@@ -251,24 +245,15 @@ def load_rings(values: Ints, pieces: StructArray, at: int, symbol: int, arrays: 
         for k in range(count):
             w = pieces[at].start + k * TRADE_WORDS
             append_trade(arrays.trades, head, values[w], values[w + 1 : w + 2].view(np.float64)[0], values[w + 2])
-    return load_ids(values, pieces, at, symbol, arrays)
-
-
-@part
-def load_ids(values: Ints, pieces: StructArray, at: int, symbol: int, arrays: Arrays) -> tuple[int, int, int]:
-    """Remember a symbol's live trade ids anew; returns as `load_rings` does."""
-    head = arrays.head[symbol]
-    end = head.id_count
-    head.id_slot = NONE
-    head.id_count = max(0, end - IDS) // ID_BLOCK * ID_BLOCK
-    for b in range(head.id_count // ID_BLOCK, (end + ID_BLOCK - 1) // ID_BLOCK):
+    block, end = begin_ring(head.ids)
+    for b in range(block, (end + PAGE - 1) // PAGE):
         at = next_block(pieces, at, symbol, ID_KIND, b)
-        count = min(ID_BLOCK, end - b * ID_BLOCK)
+        count = min(PAGE, end - b * PAGE)
         if at == NONE or pieces[at].size != count * ID_WORDS:
             return NONE, ID_KIND, b
         for k in range(count):
             w = pieces[at].start + k * ID_WORDS
-            remember_id(arrays.ids, head, values[w], values[w + 1])
+            remember_id(arrays.ids, head, arrays.chains[symbol], values[w], values[w + 1])
     return at, 0, 0
 
 
@@ -307,8 +292,9 @@ def mark_saved(head: Struct, saved: Struct) -> None:
     saved.trades.block = head.trades.block
     saved.trades.head = head.trades.head
     saved.trades.page = head.trades.last
-    saved.ids.block = max(0, head.id_count - IDS) // ID_BLOCK
-    saved.ids.head = head.id_count
+    saved.ids.block = head.ids.block
+    saved.ids.head = head.ids.head
+    saved.ids.page = head.ids.last
 
 
 class Changes(NamedTuple):
@@ -378,6 +364,8 @@ class Snapshots:
         headless = np.setdiff1d(loaded.pieces["symbol"], loaded.pieces["symbol"][heads])
         if len(headless):
             raise _damaged(keys[headless[0]], HEAD_KIND, 0)
+        if not len(heads):  # nothing is worth compiling for
+            return
         symbol, kind, block = load_symbols(loaded.values, loaded.pieces, heads, arrays, Words.of(arrays), self._saved)
         if symbol != NONE:
             raise _damaged(keys[symbol], kind, block)

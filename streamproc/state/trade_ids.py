@@ -1,63 +1,59 @@
 """The last trade ids of a symbol: a ring of 16-byte keys (see `parse.scan.id_key`) with hash chains over it."""
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streamproc.jit import Ints, Struct, part
-from streamproc.state.layout import IDS, NONE, IdPool
+from streamproc.state.layout import CHAINS, IDS, PAGE, IdPool
+from streamproc.state.pages import drop_first, next_place
 
 
 @part
-def id_bucket(low: int, high: int) -> int:
+def chain_of(low: int, high: int) -> int:
     """Hash chain of an id."""
     mixed = (low ^ (high * 0x5851F42D4C957F2D)) * 0x2545F4914F6CDD1D
-    return (mixed >> 40) & (IDS - 1)
+    return (mixed >> 40) & (CHAINS - 1)
 
 
 @part
-def is_remembered(pool: IdPool, head: Struct, low: int, high: int) -> bool:
+def is_remembered(pool: IdPool, chains: Ints, low: int, high: int) -> bool:
     """Whether an id is among the symbol's last accepted ones; 0, 0 stands for none and never is."""
-    if head.id_slot == NONE or (low == 0 and high == 0):
-        return False
-    keys = pool.keys[head.id_slot]
-    place = pool.chains[head.id_slot, 0, id_bucket(low, high)]
-    while place != NONE:
-        if keys[place, 0] == low and keys[place, 1] == high:
+    link = chains[chain_of(low, high)]
+    while link != 0:
+        page, place = (link - 1) // PAGE, (link - 1) % PAGE
+        point = pool.points[page, place]
+        if point.low == low and point.high == high:
             return True
-        place = pool.chains[head.id_slot, 1, place]
+        link = pool.nexts[page, place]
     return False
 
 
 @part
-def remember_id(pool: IdPool, head: Struct, low: int, high: int) -> None:
-    """Put an id in the place of the oldest."""
+def remember_id(pool: IdPool, head: Struct, chains: Ints, low: int, high: int) -> None:
+    """Remember an id, and the oldest no more."""
     if low == 0 and high == 0:
         return
-    if head.id_slot == NONE:
-        head.id_slot = pool.used[0]
-        pool.used[0] += 1
-    keys = pool.keys[head.id_slot]
-    heads = pool.chains[head.id_slot, 0]
-    nexts = pool.chains[head.id_slot, 1]
-    place = head.id_count % IDS
-    if head.id_count >= IDS and (keys[place, 0] != 0 or keys[place, 1] != 0):
-        forget_id(keys, heads, nexts, place)
-    bucket = id_bucket(low, high)
-    keys[place, 0] = low
-    keys[place, 1] = high
-    nexts[place] = heads[bucket]
-    heads[bucket] = place
-    head.id_count += 1
+    ring = head.ids
+    if ring.head - IDS >= ring.block * PAGE:
+        forget_oldest(pool, ring, chains)
+    page, place = next_place(ring, pool.links, pool.free)
+    point = pool.points[page, place]
+    point.low = low
+    point.high = high
+    chain = chain_of(low, high)
+    pool.nexts[page, place] = chains[chain]
+    chains[chain] = page * PAGE + place + 1
 
 
 @part
-def forget_id(keys: Ints, heads: NDArray[np.int16], nexts: NDArray[np.int16], place: int) -> None:
-    """Take the id at a place out of its chain."""
-    bucket = id_bucket(keys[place, 0], keys[place, 1])
-    if heads[bucket] == place:
-        heads[bucket] = nexts[place]
-        return
-    before = heads[bucket]
-    while nexts[before] != place:
-        before = nexts[before]
-    nexts[before] = nexts[place]
+def forget_oldest(pool: IdPool, ring: Struct, chains: Ints) -> None:
+    """Take the oldest id, which is the last of its chain, out of that; its page is dropped after the page's last."""
+    place = ring.head % PAGE
+    point = pool.points[ring.first, place]
+    chain = chain_of(point.low, point.high)
+    link, oldest = chains[chain], ring.first * PAGE + place + 1
+    if link == oldest:
+        chains[chain] = 0
+    else:
+        while pool.nexts[(link - 1) // PAGE, (link - 1) % PAGE] != oldest:
+            link = pool.nexts[(link - 1) // PAGE, (link - 1) % PAGE]
+        pool.nexts[(link - 1) // PAGE, (link - 1) % PAGE] = 0
+    if place == PAGE - 1:
+        drop_first(ring, pool.links, pool.free)

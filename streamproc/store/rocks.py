@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
@@ -61,7 +61,8 @@ class RocksStore:
 
     def close(self) -> None:
         """Let go of the folder."""
-        self._db.close()
+        with suppress(Exception):  # after a full disk it fails once more; what was durably written is
+            self._db.close()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
