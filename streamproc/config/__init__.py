@@ -1,7 +1,15 @@
 """Settings: one place, validated, every fault at once."""
 
 from streamproc.config.load import Loaded, load, load_settings
-from streamproc.config.settings import KafkaConfig, LocalConfig, LogConfig, Settings, SinkConfig
+from streamproc.config.settings import (
+    KafkaConfig,
+    LocalConfig,
+    LogConfig,
+    ProcessConfig,
+    PublishConfig,
+    Settings,
+    SinkConfig,
+)
 from streamproc.config.state import StateConfig
 
 __all__ = [
@@ -9,6 +17,8 @@ __all__ = [
     "Loaded",
     "LocalConfig",
     "LogConfig",
+    "ProcessConfig",
+    "PublishConfig",
     "Settings",
     "SinkConfig",
     "StateConfig",

@@ -73,9 +73,55 @@ class KafkaConfig(Section):
         default="localhost:9092",
         description="Brokers to begin with, host:port, comma-separated.",
     )
+    prefix: Annotated[str, Field(strict=True, pattern=r"^[a-zA-Z0-9._-]{1,100}$")] = Field(
+        default="streamproc",
+        description="What the names of topics, consumer groups and transactional ids begin with.",
+    )
     properties: dict[str, Annotated[str, Field(strict=True), BeforeValidator(_as_text)]] = Field(
         default={},
         description="Client properties, handed to librdkafka as they are.",
+    )
+
+
+class PublishConfig(Section):
+    """How lines become records (section ``publish:``)."""
+
+    segment_bytes: Annotated[int, Field(strict=True, ge=1, le=2**24)] = Field(
+        default=64 * 2**10,
+        description="Lines of a key that come together are packed into one record up to so many bytes.",
+    )
+    segment_delay: Seconds = Field(
+        default=0.05,
+        description="A line waits at most so long for others of its key.",
+    )
+    commit_interval: Seconds = Field(
+        default=0.5,
+        description="Lines and the progress of their files are committed together at least every so many seconds.",
+    )
+
+
+class ProcessConfig(Section):
+    """How a member of the group works (section ``process:``)."""
+
+    state: Annotated[str, Field(strict=True, min_length=1)] = Field(
+        default="state",
+        description="Folder of the member's state. A copy of what the changelog holds: losing it costs time only.",
+    )
+    member_id: Annotated[str, Field(strict=True, pattern=r"^[a-zA-Z0-9._-]{1,100}$")] | None = Field(
+        default=None,
+        description="Name of the member, one for each running process; null: made once and kept in the state's folder.",
+    )
+    commit_interval: Seconds = Field(
+        default=0.25,
+        description="Rows, state and offsets are committed together at least every so many seconds.",
+    )
+    commit_records: Annotated[int, Field(strict=True, ge=1)] = Field(
+        default=50_000,
+        description="And after so many records.",
+    )
+    group_protocol: Literal["auto", "consumer", "classic"] = Field(
+        default="auto",
+        description="`consumer` (KIP-848), `classic` (cooperative-sticky), or `auto`: the former where brokers have it.",
     )
 
 
@@ -102,4 +148,6 @@ class Settings(Section):
     sink: SinkConfig = Field(default=SinkConfig(), description="How rows become Parquet files.")
     local: LocalConfig = Field(default=LocalConfig(), description="How files are read and work is committed.")
     kafka: KafkaConfig = Field(default=KafkaConfig(), description="How to reach the brokers.")
+    publish: PublishConfig = Field(default=PublishConfig(), description="How lines become records.")
+    process: ProcessConfig = Field(default=ProcessConfig(), description="How a member of the group works.")
     log: LogConfig = Field(default=LogConfig(), description="What is said on stderr while the program works.")

@@ -1,0 +1,88 @@
+"""Clients of Kafka: their properties, and Kafka's errors as errors of ours."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from streamproc.config import KafkaConfig
+from streamproc.errors import StreamprocError
+
+REACH_SECONDS = 15.0
+"""How long a broker may take to answer at the start."""
+
+_logger = logging.getLogger("streamproc.kafka")
+
+_HINTS = {
+    KafkaError._TRANSPORT: "is Kafka running there? check kafka.bootstrap_servers",
+    KafkaError._ALL_BROKERS_DOWN: "is Kafka running there? check kafka.bootstrap_servers",
+    KafkaError._TIMED_OUT: "is Kafka running there? check kafka.bootstrap_servers and what stands between",
+    KafkaError._RESOLVE: "check the host names in kafka.bootstrap_servers",
+    KafkaError._AUTHENTICATION: "check kafka.properties: sasl.mechanism, sasl.username, sasl.password",
+    KafkaError.SASL_AUTHENTICATION_FAILED: "check kafka.properties: sasl.mechanism, sasl.username, sasl.password",
+    KafkaError._SSL: "check kafka.properties: security.protocol, ssl.ca.location",
+    KafkaError._INVALID_ARG: "check kafka.properties",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topics: streamproc topics apply",
+    KafkaError._UNKNOWN_TOPIC: "create the topics: streamproc topics apply",
+    KafkaError._UNKNOWN_PARTITION: "create the topics: streamproc topics apply",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this user the topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "grant this user the consumer group",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "grant this user the transactional id",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant this user what it needs on the cluster",
+}
+
+
+class BrokerError(StreamprocError):
+    """What Kafka refuses or fails to do.
+
+    Parameters
+    ----------
+    error : Kafka's own error, with its code.
+    what : what was tried, as in "cannot read the topic".
+    where : the broker, topic or partition.
+    """
+
+    def __init__(self, error: KafkaError, what: str, where: str = "") -> None:
+        said = error.str() or error.name()
+        super().__init__(f"{what}: {said}", where=where, hint=_HINTS.get(error.code(), ""))
+        self.error = error
+        self.args = (error, what, where)
+
+
+@contextmanager
+def told(what: str, where: str = "") -> Iterator[None]:
+    """Within this, an error of Kafka's is raised as a `BrokerError` that says what was tried."""
+    try:
+        yield
+    except KafkaException as error:
+        raise BrokerError(error.args[0], what, where) from error
+
+
+def properties(kafka: KafkaConfig, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Properties of a client: `own`, what the user adds, and what the user may not change."""
+    return {"client.id": "streamproc", **own, **kafka.properties, "bootstrap.servers": kafka.bootstrap_servers}
+
+
+def admin(kafka: KafkaConfig) -> AdminClient:
+    """An admin client whose first answer shows that a broker is there. `BrokerError` when none answers."""
+    with told("cannot reach Kafka", kafka.bootstrap_servers):
+        client = AdminClient(properties(kafka, {}), logger=_logger)
+        client.list_topics(timeout=REACH_SECONDS)
+    return client
+
+
+def consumer(kafka: KafkaConfig, own: Mapping[str, Any]) -> Consumer:
+    """A consumer. Offsets are never committed by themselves and never reset by themselves."""
+    fixed = {"enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error"}
+    with told("cannot make a consumer", kafka.bootstrap_servers):
+        return Consumer(properties(kafka, own) | fixed, logger=_logger)
+
+
+def producer(kafka: KafkaConfig, own: Mapping[str, Any]) -> Producer:
+    """An idempotent producer that partitions as Java clients do."""
+    fixed = {"enable.idempotence": True, "partitioner": "murmur2_random"}
+    with told("cannot make a producer", kafka.bootstrap_servers):
+        return Producer(properties(kafka, own) | fixed, logger=_logger)
