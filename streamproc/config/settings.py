@@ -121,7 +121,7 @@ class ProcessConfig(Section):
     )
     group_protocol: Literal["auto", "consumer", "classic"] = Field(
         default="auto",
-        description="`consumer` (KIP-848), `classic` (cooperative-sticky), or `auto`: the former where brokers have it.",
+        description="`consumer` (KIP-848), `classic` (cooperative-sticky), `auto`: the former where brokers have it.",
     )
 
 
