@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types bench docs clean setup
+.PHONY: help demo kafka test lint types bench docs clean setup
 
 help:
 	@echo "make demo   simulate a market, run it, and show features and bars"
+	@echo "make kafka  start a Kafka broker on localhost:9092, until Ctrl-C"
 	@echo "make test   run the tests"
 	@echo "make lint   check the style          make types  check the types"
 	@echo "make bench  measure the speed        make docs   write the pages that are made from the code"
@@ -17,6 +18,9 @@ help:
 
 demo: $(READY)
 	@$(BIN)/streamproc demo
+
+kafka: $(READY)
+	@$(BIN)/python -m tests.broker
 
 test: $(READY)
 	$(BIN)/pytest -n 2

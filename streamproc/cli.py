@@ -25,6 +25,7 @@ from streamproc.observe.stop import StopRequest
 
 if TYPE_CHECKING:
     from streamproc.config import Settings
+    from streamproc.kafka.topics import Topic
 
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away."""
@@ -39,6 +40,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="The settings in force.")
 app.add_typer(config_app, name="config")
+topics_app = typer.Typer(help="The topics in Kafka.")
+app.add_typer(topics_app, name="topics")
 
 
 def _switch(name: str, text: str, panel: str | None = None) -> Any:
@@ -211,6 +214,7 @@ def _help_alone(context: typer.Context) -> None:
 
 
 config_app.callback(invoke_without_command=True)(_help_alone)
+topics_app.callback(invoke_without_command=True)(_help_alone)
 
 
 @app.callback(invoke_without_command=True)
@@ -370,6 +374,60 @@ def config_show(call: Invocation) -> None:
     table = [("KEY", "VALUE", "FROM"), *((row.key, as_text(row.value), row.origin) for row in rows)]
     wide_key, wide_value = (max(len(line[column]) for line in table) for column in (0, 1))
     print_out("\n".join(f"{key:{wide_key}}  {value:{wide_value}}  {origin}" for key, value, origin in table))
+
+
+TopicFiles = Annotated[
+    Path | None,
+    Option("--topics", metavar="DIR", help="Folder of the topics' files.", show_default="./topics if there, or ours"),
+]
+Replication = Annotated[
+    int | None, Option(min=1, metavar="N", help="Replicas of each topic, instead of what its file asks for.")
+]
+
+
+def _wanted_topics(call: Invocation, folder: Path | None, replication: int | None = None) -> "dict[str, Topic]":
+    from streamproc.kafka.topics import default_folder, read_files, with_replication
+
+    topics = read_files(folder or default_folder(), call.settings.kafka.prefix)
+    return with_replication(topics, replication) if replication else topics
+
+
+@command(topics_app, "validate")
+def topics_validate(call: Invocation, folder: TopicFiles = None) -> None:
+    """Check the topics' files, without a broker."""
+    from streamproc.kafka.topics.show import topics_object, topics_table
+
+    topics = _wanted_topics(call, folder)
+    print_out(json.dumps(topics_object(topics)) if call.as_json else topics_table(topics))
+
+
+@command(topics_app, "plan")
+def topics_plan(call: Invocation, folder: TopicFiles = None, replication: Replication = None) -> None:
+    """Show what `apply` would create and alter, and whether the brokers would take it."""
+    wanted = _wanted_topics(call, folder, replication)
+    from streamproc.kafka.client import admin
+    from streamproc.kafka.topics import plan, rehearse
+    from streamproc.kafka.topics.show import changes_object, changes_table
+
+    with call.progress():
+        client = admin(call.settings.kafka)
+        changes = plan(client, wanted)
+        print_out(json.dumps(changes_object(changes)) if call.as_json else changes_table(changes))
+        rehearse(client, wanted, changes)
+
+
+@command(topics_app, "apply")
+def topics_apply(call: Invocation, folder: TopicFiles = None, replication: Replication = None) -> None:
+    """Create the topics that are missing and alter settings that differ. Nothing is deleted."""
+    wanted = _wanted_topics(call, folder, replication)
+    from streamproc.kafka.client import admin
+    from streamproc.kafka.topics import apply
+    from streamproc.kafka.topics.show import changes_object, changes_table
+
+    with call.progress():
+        changes = apply(admin(call.settings.kafka), wanted)
+    if call.as_json or not call.quiet:
+        print_out(json.dumps(changes_object(changes)) if call.as_json else changes_table(changes))
 
 
 @command(app, "demo")

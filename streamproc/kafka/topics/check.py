@@ -43,7 +43,7 @@ def check_topics(client: AdminClient, kafka: KafkaConfig, needed: Collection[str
     TopicsError : with every topic and setting that is wrong, its value, the wanted one and what to do.
     BrokerError : where the brokers do not answer or permit.
     """
-    names = {role: f"{kafka.prefix}.{role}" for role in ROLES if role in needed}
+    names = {role: f"{kafka.prefix}.{role}" for role in sorted(needed, key=ROLES.index)}
     found = _with_assumed_settings(read_topics(client, names), kafka)
     faults = [f"  {name} does not exist" for role, name in names.items() if role not in found]
     broken = list(breaches(found))

@@ -145,15 +145,14 @@ def read_files(folder: Path, prefix: str) -> dict[str, Topic]:
         raise UsageError("there is no such folder of topics", where=str(folder), hint="give another --topics DIR")
     faults: list[Fault] = []
     asked: dict[str, _Asked] = {}
-    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        found = _read_file(file, prefix, faults)
-        if found is None:
-            continue
+    files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    read = [_read_file(file, prefix, faults) for file in files]
+    for found in filter(None, read):
         role = found.topic.name.removeprefix(f"{prefix}.")
         if role in asked:
             faults.append(found.fault(("metadata", "name"), f"the same topic as in {asked[role].file}"))
         asked.setdefault(role, found)
-    if not faults:
+    if None not in read:
         faults += _missing(folder, asked)
     faults += _broken(asked)
     if faults:

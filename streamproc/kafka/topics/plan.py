@@ -58,7 +58,8 @@ def changes(wanted: Mapping[str, Topic], found: Mapping[str, Topic], holds: Hold
     for role, topic in wanted.items():
         there = found.get(role)
         if there is None:
-            yield Change(role, topic.name, CREATE, None, f"{topic.partitions} partitions, {topic.replicas} replicas")
+            size = f"{_many(topic.partitions, 'partition')}, {_many(topic.replicas, 'replica')}"
+            yield Change(role, topic.name, CREATE, None, size)
             continue
         if there.partitions != topic.partitions:
             yield _partitions(role, topic, there, _in_the_way(role, found, holds))
@@ -99,6 +100,10 @@ def _same(one: str, other: str) -> bool:
         return one == other or float(one) == float(other)
     except ValueError:
         return sorted(one.lower().split(",")) == sorted(other.lower().split(","))
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _limit(text: str) -> float:

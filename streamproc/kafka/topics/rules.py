@@ -1,5 +1,6 @@
 """What the settings of each topic must be, whether a file asks for them or a broker has them."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -114,8 +115,5 @@ def _message_bytes(topics: Mapping[str, Topic]) -> Iterator[Breach]:
 
 
 def whole_number(text: str | None) -> int | None:
-    """The number, or None for what is none."""
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        return None
+    """The number, or None for what Kafka does not take as one."""
+    return int(text) if text is not None and re.fullmatch(r"[-+]?[0-9]+", text) else None
