@@ -1,7 +1,7 @@
 """The engine: bytes in, row words out. It knows neither files nor Kafka, and no clock."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -46,10 +46,20 @@ class Engine:
     """Books and trades of any number of symbols into features and bars.
 
     The same lines give the same rows, bit for bit, however they are cut into calls.
+
+    Parameters
+    ----------
+    config : what the numbers mean.
+    generation : of the rows of symbols that are new to this engine.
+    misrouted : why a symbol is none of this engine's, empty when it is; asked once for each symbol.
     """
 
-    def __init__(self, config: StateConfig) -> None:
+    def __init__(
+        self, config: StateConfig, generation: int = 0, misrouted: Callable[[str, str], str] | None = None
+    ) -> None:
         self.config = config
+        self._generation = generation
+        self._misrouted = misrouted
         self.symbols = SymbolTable()
         self.params = Params.of(config)
         self.arrays = empty_arrays(config)
@@ -106,12 +116,15 @@ class Engine:
                 return self._batch()
             if why == kernels.NO_ROOM:
                 self._make_room(int(self._record.envelope[0]["trades"]))
-            elif why == kernels.NEW_SYMBOL:
-                self._register(bytes_)
+                continue
+            raw = bytes_[position:end].tobytes()
+            if why == kernels.NEW_SYMBOL:
+                taken = self._register(bytes_, raw, line)
             else:
-                parsed = self._parse(bytes_[position:end].tobytes(), line)
-                if parsed == UNKNOWN:
-                    position, line = end + 1, line + 1
+                parsed = self._parse(raw, line)
+                taken = parsed != UNKNOWN
+            if not taken:
+                position, line = end + 1, line + 1
 
     def flush(self) -> Batch:
         """Close all open bars."""
@@ -156,8 +169,11 @@ class Engine:
 
     def index(self, exchange: str, symbol: str) -> int:
         """Index of a symbol, its empty state made where it is new."""
+        known = len(self.symbols.keys)
         index = self.symbols.index(exchange, symbol)
         self.arrays = with_symbols(self.arrays, index + 1)
+        if index == known:
+            self.arrays.head["generation"][index] = self._generation
         return index
 
     def _begin(self) -> None:
@@ -178,11 +194,22 @@ class Engine:
             ids=with_pages(self.arrays.ids, trades // PAGE + 2),
         )
 
-    def _register(self, data: NDArray[np.uint8]) -> None:
+    def _register(self, data: NDArray[np.uint8], raw: bytes, line: int) -> bool:
+        """Make the symbol of the scanned line known; whether the line is to be taken."""
         envelope = self._record.envelope[0]
         spans = ((envelope[f"{name}_start"], envelope[f"{name}_size"]) for name in ("exchange", "symbol"))
         exchange, symbol = (data[start : start + size].tobytes().decode() for start, size in spans)
+        if self._is_misrouted(exchange, symbol, raw, line):
+            return False
         self.index(exchange, symbol)
+        return True
+
+    def _is_misrouted(self, exchange: str, symbol: str, raw: bytes, line: int) -> bool:
+        """Reject the line of a symbol that belongs elsewhere. One that is known belongs here."""
+        detail = self._misrouted(exchange, symbol) if self._misrouted else ""
+        if detail:
+            self._reject(line, raw, Reject("misrouted", detail))
+        return bool(detail)
 
     def _collect_rejected(self, data: NDArray[np.uint8]) -> None:
         counts = self.output.counts[0]
@@ -209,6 +236,8 @@ class Engine:
         parsed = self._parser.parse(raw)
         if isinstance(parsed, Reject):
             self._reject(line, raw, parsed)
+            return UNKNOWN
+        if self._is_misrouted(parsed.exchange, parsed.symbol, raw, line):
             return UNKNOWN
         symbol = self._fill_record(parsed)
         self._make_room(int(self._record.envelope[0]["trades"]))

@@ -3,13 +3,34 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from streamproc.config import KafkaConfig
 from streamproc.errors import StreamprocError
+
+Headers = list[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """A consumed message, as far as it is a record: confluent-kafka's `Message` without its `None`s."""
+
+    def topic(self) -> str: ...
+
+    def partition(self) -> int: ...
+
+    def offset(self) -> int: ...
+
+    def key(self) -> bytes | None: ...
+
+    def value(self) -> bytes | None: ...
+
+    def headers(self) -> Headers | None: ...
+
+    def error(self) -> KafkaError | None: ...
+
 
 REACH_SECONDS = 15.0
 """How long a broker may take to answer at the start."""
@@ -86,3 +107,8 @@ def producer(kafka: KafkaConfig, own: Mapping[str, Any]) -> Producer:
     fixed = {"enable.idempotence": True, "partitioner": "murmur2_random"}
     with told("cannot make a producer", kafka.bootstrap_servers):
         return Producer(properties(kafka, own) | fixed, logger=_logger)
+
+
+def consume(consumer: Consumer, most: int, timeout_s: float) -> list[Record]:
+    """Records and errors that have come: returns when there are `most`, or when the time is up."""
+    return cast(list[Record], consumer.consume(most, timeout=timeout_s))

@@ -1,0 +1,264 @@
+"""The member's loop: consume, feed, commit; partitions that come and go."""
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+
+from streamproc.config import Settings
+from streamproc.crash import crash_point
+from streamproc.kafka import client
+from streamproc.kafka.client import BrokerError, Record, told
+from streamproc.kafka.names import Names
+from streamproc.kafka.process.identity import Home
+from streamproc.kafka.process.partition import Outgoing, Partition
+from streamproc.kafka.process.takeover import Input, TakeOverThread
+from streamproc.kafka.process.transaction import AbortedError, Transaction
+from streamproc.kafka.topics import check_topics
+from streamproc.observe.stop import StopRequest
+
+RECORDS_AT_ONCE = 10_000
+QUEUED_KBYTES = 65_536
+SEEK_SECONDS = 10.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Member:
+    """A member of the group, from its start to its end.
+
+    Parameters
+    ----------
+    input_ : the raw topic and its changelog.
+    home : its name and folder.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        input_: Input,
+        home: Home,
+        stop: StopRequest,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._names = Names(settings.kafka.prefix)
+        self._settings = settings.process
+        self._stop = stop
+        self._clock = clock
+        self.counts: Counter[str] = Counter()
+        self._owned: dict[int, int] = {}
+        """Assigned partitions, by the number of the assignment they came in."""
+        self._running: dict[int, Partition] = {}
+        self._touched: dict[int, Partition] = {}
+        self._assignments = 0
+        self._rebalanced = False
+        self._transaction = Transaction(settings.kafka, self._names.transaction("process", home.member_id))
+        self._take_over = TakeOverThread(settings, input_, home.folder)
+        self._consumer: Consumer = client.consumer(settings.kafka, self._consumer_properties(home.member_id))
+        self._group: Any = None
+        self._due = 0.0
+        self._records = 0
+
+    def _consumer_properties(self, member_id: str) -> dict[str, Any]:
+        own: dict[str, Any] = {
+            "group.id": self._names.process_group,
+            "group.instance.id": member_id,
+            "isolation.level": "read_committed",
+            "queued.max.messages.kbytes": QUEUED_KBYTES,
+            "fetch.queue.backoff.ms": 5,
+        }
+        if self._settings.group_protocol == "classic":
+            return own | {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 10_000}
+        return own | {"group.protocol": "consumer"}
+
+    def run(self) -> None:
+        """Work until stopped; commit and leave."""
+        with told("cannot join the group", self._names.process_group):
+            self._consumer.subscribe(
+                [self._names.raw], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+        try:
+            while not self._stop.requested:
+                self._turn()
+            self._commit()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._take_over.close()
+        self._consumer.close()  # commits nothing: what is open by now is void
+        self._transaction.abort()
+        for partition in self._running.values():
+            partition.close()
+        self._running.clear()
+
+    def _turn(self) -> None:
+        """Take what has come, and commit when it is time."""
+        if not self._transaction.open:
+            # A rebalance after this makes it stale, and what was consumed under it is refused or thrown away.
+            self._group = self._consumer.consumer_group_metadata()
+            self._rebalanced = False
+            self._due = self._clock() + self._settings.commit_interval
+        messages = client.consume(self._consumer, RECORDS_AT_ONCE, max(0.0, self._due - self._clock()))
+        self._adopt()
+        by_partition = self._sorted(messages)
+        if self._rebalanced and not self._transaction.open:
+            for number in by_partition:
+                self._rewind(self._running[number])
+            return
+        for number, records in by_partition.items():
+            self._feed(self._running[number], records)
+        if self._clock() >= self._due or self._records >= self._settings.commit_records:
+            self._commit()
+
+    def _sorted(self, messages: Iterable[Record]) -> dict[int, list[Record]]:
+        """Records by partition, of those that run, and from where these stand."""
+        found: dict[int, list[Record]] = defaultdict(list)
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._meet(error, message)
+                continue
+            partition = self._running.get(message.partition())
+            if partition is not None and message.offset() >= partition.offset:
+                found[partition.number].append(message)
+        return found
+
+    def _meet(self, error: KafkaError, message: Record) -> None:
+        """An error among the records: one that passes is told, any other is the end."""
+        if error.retriable() or error.code() in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+            _logger.warning("Kafka: %s", error.str())
+            return
+        where = f"{message.topic()}[{message.partition()}]" if message.topic() else self._names.raw
+        raise BrokerError(error, "cannot read", where)
+
+    def _feed(self, partition: Partition, records: list[Record]) -> None:
+        self._begin(partition)
+        self._produce(partition.feed(records))
+        self._records += len(records)
+        self.counts["records"] += len(records)
+
+    def _begin(self, partition: Partition) -> None:
+        """Have the partition in the open transaction."""
+        if not self._transaction.open:
+            self._transaction.begin()
+        self._touched[partition.number] = partition
+
+    def _produce(self, outgoing: Iterable[Outgoing]) -> None:
+        self.counts["rows"] += self._transaction.produce(outgoing)
+
+    def _commit(self) -> None:
+        """Commit what is open; or, when that is refused, go back to where Kafka stands."""
+        if not self._transaction.open:
+            return
+        try:
+            self._commit_touched()
+        except AbortedError as error:
+            _logger.warning("a transaction was aborted, its input is taken again: %s", error)
+            self._go_back()
+        self._touched.clear()
+        self._records = 0
+
+    def _commit_touched(self) -> None:
+        written = []
+        for number, partition in self._touched.items():
+            changes = partition.changes()
+            written.append((partition, changes, self._transaction.log(self._names.state, number, changes)))
+        crash_point("process.after_produce")
+        offsets = [TopicPartition(self._names.raw, number, one.offset) for number, one in self._touched.items()]
+        self._transaction.commit(offsets, self._group)
+        crash_point("process.after_commit")
+        for partition, changes, [last] in written:
+            partition.store.write(changes, last + 1)
+            crash_point("process.after_store")
+        self.counts["commits"] += 1
+
+    def _go_back(self) -> None:
+        """The engines of the transaction's partitions are ahead of Kafka: load them again, and their input."""
+        for partition in self._touched.values():
+            if partition.number in self._running:
+                partition.roll_back()
+                self._rewind(partition)
+        self._touched.clear()
+        self._records = 0
+
+    def _rewind(self, partition: Partition) -> None:
+        """Fetch from where the partition stands."""
+        deadline = self._clock() + SEEK_SECONDS
+        while True:
+            try:
+                self._consumer.seek(TopicPartition(self._names.raw, partition.number, partition.offset))
+            except KafkaException as error:
+                if self._clock() >= deadline:
+                    raise BrokerError(error.args[0], "cannot seek", self._names.raw) from error
+                time.sleep(0.01)
+            else:
+                return
+
+    def _adopt(self) -> None:
+        """Let partitions run that are ready and still ours."""
+        while not self._take_over.taken.empty():
+            number, assignment, partition, error = self._take_over.taken.get()
+            if self._owned.get(number) != assignment:
+                if partition:
+                    partition.close()
+                continue
+            if partition is None:
+                raise error or AssertionError("a partition or an error")
+            self._running[number] = partition
+            self._rewind(partition)
+            self._consumer.resume([TopicPartition(self._names.raw, number)])
+            _logger.info("partition %d runs from offset %d", number, partition.offset)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        self._assignments += 1
+        # Paused, and from an offset that is always there, until its state says from where.
+        consumer.incremental_assign([TopicPartition(one.topic, one.partition, OFFSET_END) for one in partitions])
+        consumer.pause(partitions)
+        for one in partitions:
+            self._owned[one.partition] = self._assignments
+            self._take_over.ask(one.partition, self._assignments)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        self._commit()
+        self._drop(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Others own them by now: whatever was done since the last commit is theirs to do."""
+        self._rebalanced = True
+        _logger.warning("partitions lost: %s", ", ".join(str(one.partition) for one in partitions))
+        self._transaction.abort()
+        self._drop(partitions)
+        self._go_back()
+        consumer.incremental_unassign(partitions)
+
+    def _drop(self, partitions: Iterable[TopicPartition]) -> None:
+        for one in partitions:
+            self._owned.pop(one.partition, None)
+            partition = self._running.pop(one.partition, None)
+            if partition:
+                partition.close()
+
+
+def process(settings: Settings, stop: StopRequest) -> dict[str, Any]:
+    """Be a member of the group until stopped; what was done.
+
+    Raises `TopicsError` where the topics are not as they must be, `StateError` for a state that cannot be gone on from,
+    `BrokerError` for what Kafka refuses.
+    """
+    topics = check_topics(client.admin(settings.kafka), settings.kafka, {"raw", "hf", "bars", "dlq", "state"})
+    raw, state = topics["raw"], topics["state"]
+    home = Home(Path(settings.process.state), settings.process.member_id)
+    try:
+        member = Member(settings, Input(raw.partitions, raw.id, state.id), home, stop)
+        member.run()
+    finally:
+        home.close()
+    return dict(member.counts)

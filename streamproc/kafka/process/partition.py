@@ -1,0 +1,156 @@
+"""One partition of the raw topic: its engine, its store, and how far it has come."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc.config import StateConfig
+from streamproc.engine import Batch, Engine
+from streamproc.kafka.client import Headers, Record
+from streamproc.kafka.names import Names
+from streamproc.kafka.partitioner import partition_of, record_key
+from streamproc.kafka.process.changelog import POSITION_KEY, Change, Position, changes_of
+from streamproc.kafka.process.rows import RowEncoder
+from streamproc.kafka.process.store import PartitionStore
+from streamproc.local.idle import IdleClock
+from streamproc.schema import COLUMNS_VERSION, LINE_WORD, SYMBOL_WORD, Stream, word
+
+
+class Outgoing(NamedTuple):
+    """A record to be produced."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    timestamp: int
+    """Ms; 0: now."""
+    headers: Headers
+
+
+class Origin(NamedTuple):
+    """Where the lines of a batch come from."""
+
+    messages: Sequence[Record]
+    starts: NDArray[np.int64]
+    """Number of the first line of each message."""
+
+    def of_line(self, line: int) -> tuple[Record, int]:
+        """The message of a line, and the line's number in it."""
+        place = int(np.searchsorted(self.starts, line, side="right")) - 1
+        return self.messages[place], line - int(self.starts[place])
+
+
+class Encoders:
+    """What turns the rows of all partitions into records."""
+
+    def __init__(self, names: Names, config: StateConfig) -> None:
+        self.names = names
+        self._topics: dict[Stream, str] = {"hf": names.hf, "bars": names.bars}
+        self._encoders = {stream: RowEncoder(stream, config) for stream in self._topics}
+        self._times = {stream: word(stream, "timestamp") for stream in self._topics}
+        self._schema = ("schema", b"%d" % COLUMNS_VERSION)
+
+    def rows(
+        self, stream: Stream, words: NDArray[np.int64], keys: Sequence[tuple[str, str]], sources: Sequence[bytes]
+    ) -> Iterator[Outgoing]:
+        """Records of rows, each with its source."""
+        times = words[:, self._times[stream]].tolist()
+        symbols = words[:, SYMBOL_WORD].tolist()
+        encoded = self._encoders[stream].encode(words, keys)
+        for value, t, symbol, source in zip(encoded, times, symbols, sources, strict=True):
+            headers = [self._schema, ("source", source)]
+            yield Outgoing(self._topics[stream], record_key(*keys[symbol]), value, t, headers)
+
+
+class Partition:
+    """A partition that this member owns, its state complete up to `offset`.
+
+    Parameters
+    ----------
+    number, partitions : which one of how many.
+    store : its state, up to the changelog's end.
+    start : the position from which it goes on; where the store has none, the first one.
+    """
+
+    def __init__(
+        self, number: int, partitions: int, store: PartitionStore, start: Position, config: StateConfig, out: Encoders
+    ) -> None:
+        self.number = number
+        self.store = store
+        self.idle = IdleClock()
+        self._partitions = partitions
+        self._config = config
+        self._out = out
+        self._begin(start)
+
+    def _begin(self, position: Position) -> None:
+        self._position = position
+        self.offset = position.offset
+        """Of the next record."""
+        self.engine = Engine(self._config, position.generation, self._misrouted)
+        self.engine.restore(self.store.symbols(position.generation))
+
+    def roll_back(self) -> None:
+        """Forget what is not committed: the engine is ahead of Kafka."""
+        self._begin(self.store.position or self._position)
+
+    def feed(self, messages: Sequence[Record]) -> Iterator[Outgoing]:
+        """Take the next records; what comes of them."""
+        values = [message.value() or b"" for message in messages]
+        counts = np.array([value.count(b"\n") + 1 for value in values])
+        origin = Origin(messages, np.cumsum(counts) - counts)
+        batch = self.engine.feed(b"\n".join(values) + b"\n")
+        self.offset = messages[-1].offset() + 1
+        return self._outgoing(batch, origin)
+
+    def pass_time(self, now_ms: int, caught_up: bool) -> Iterator[Outgoing]:
+        """Let idle time pass; the bars that it closes."""
+        engine = self.engine
+        idle_ms = self.idle.pass_time(now_ms, caught_up, engine.arrived(), len(engine.symbols.keys))
+        if not caught_up:
+            return iter(())
+        return self._outgoing(engine.close_idle(idle_ms), None)
+
+    def changes(self) -> list[Change]:
+        """What the commit writes to the changelog: the state changed since the last, and last the position."""
+        self._position = self._position._replace(offset=self.offset)
+        puts, deletes = self.engine.changes()
+        return [*changes_of(puts, deletes, self._position.generation), (POSITION_KEY, self._position.dumps())]
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self.store.close()
+
+    def _outgoing(self, batch: Batch, origin: Origin | None) -> Iterator[Outgoing]:
+        keys = self.engine.symbols.keys
+        for stream, words in (("hf", batch.hf), ("bars", batch.bars)):
+            if len(words):
+                sources = [self._source(origin, line) for line in words[:, LINE_WORD].tolist()]
+                yield from self._out.rows(stream, words, keys, sources)  # type: ignore[arg-type]
+        for rejected in batch.rejected:
+            assert origin is not None, "only lines are rejected"
+            message, _ = origin.of_line(rejected.line)
+            headers = [
+                ("reason", rejected.reason.encode()),
+                ("detail", rejected.detail.encode()),
+                ("source", self._source(origin, rejected.line)),
+                ("generation", b"%d" % self._position.generation),
+                *(message.headers() or ()),
+            ]
+            yield Outgoing(self._out.names.dlq, message.key(), rejected.raw, 0, headers)
+
+    def _source(self, origin: Origin | None, line: int) -> bytes:
+        """`partition:offset:line` of the record that caused a row; of none, the next record's place."""
+        if origin is None:
+            return b"%d:%d:" % (self.number, self.offset)
+        message, inner = origin.of_line(line)
+        return b"%d:%d:%d" % (self.number, message.offset(), inner)
+
+    def _misrouted(self, exchange: str, symbol: str) -> str:
+        key = record_key(exchange, symbol)
+        home = partition_of(key, self._partitions)
+        if home == self.number:
+            return ""
+        return f"{key.decode()} belongs to partition {home} of {self._partitions}, not {self.number}"

@@ -1,0 +1,227 @@
+"""Taking partitions over, beside the ones that run: the changelog's tail into the store, the store into an engine."""
+
+import logging
+import queue
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from streamproc.config import Settings
+from streamproc.errors import StateError
+from streamproc.kafka import client
+from streamproc.kafka.client import Record, told
+from streamproc.kafka.names import Names
+from streamproc.kafka.process.changelog import Change, Position
+from streamproc.kafka.process.partition import Encoders, Partition
+from streamproc.kafka.process.store import PartitionStore, opened
+
+ANSWER_SECONDS = 30.0
+"""How long the broker may take to answer. A former owner's open transaction ends within its timeout, 10 s."""
+
+AT_ONCE = 10_000
+"""Records of the changelog taken together."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Input(NamedTuple):
+    """The raw topic and its changelog as the brokers have them."""
+
+    partitions: int
+    raw_id: str
+    state_id: str
+
+
+class Taken(NamedTuple):
+    """A partition that is ready, or why it is not."""
+
+    number: int
+    assignment: int
+    """Which of the assignments of this member it was asked for in."""
+    partition: Partition | None
+    error: Exception | None
+
+
+class TakeOver:
+    """Reads what a partition's former owners have left. It has a consumer of its own and belongs to one thread."""
+
+    def __init__(self, settings: Settings, input_: Input, folder: Path) -> None:
+        self._settings = settings
+        self._names = Names(settings.kafka.prefix)
+        self._input = input_
+        self._folder = folder
+        self._encoders = Encoders(self._names, settings.state)
+        self._admin: AdminClient = client.admin(settings.kafka)
+        own = {
+            "group.id": self._names.process_group,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.queue.backoff.ms": 5,
+        }
+        self._consumer: Consumer = client.consumer(settings.kafka, own)
+
+    def take(self, number: int) -> Partition:
+        """The partition, up to date.
+
+        The committed offset is asked for first: under read_committed the answer waits until no transaction of a former
+        owner is open. Only then is the changelog's end final. In the other order a late commit would be lost.
+        """
+        committed = self._committed(number)
+        end = self._end(number)
+        store = self._store(number, end)
+        try:
+            self._read_tail(number, store, end)
+            start = self._start(number, store, committed)
+            return Partition(number, self._input.partitions, store, start, self._settings.state, self._encoders)
+        except BaseException:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the consumer."""
+        self._consumer.close()
+
+    def _where(self, number: int) -> str:
+        return f"{self._names.state}[{number}]"
+
+    def _committed(self, number: int) -> int | None:
+        with told("cannot read the group's offsets", self._names.process_group):
+            asked = [TopicPartition(self._names.raw, number)]
+            [answer] = self._consumer.committed(asked, timeout=ANSWER_SECONDS)
+            if answer.error:
+                raise KafkaException(answer.error)
+        offset: int = answer.offset
+        return offset if offset >= 0 else None
+
+    def _end(self, number: int) -> int:
+        with told("cannot read the changelog's end", self._where(number)):
+            asked = {TopicPartition(self._names.state, number): OffsetSpec.latest()}
+            [answer] = self._admin.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_SECONDS
+            ).values()
+            end: int = answer.result(ANSWER_SECONDS).offset
+        return end
+
+    def _store(self, number: int, end: int) -> PartitionStore:
+        """The partition's store, made anew where it does not belong to the changelog as it is."""
+        folder = self._folder / f"{self._input.state_id}-{number}"
+        store, reason = opened(folder, self._where(number))
+        if store.changelog_offset > end:
+            reason = f"it is ahead of its changelog: {store.changelog_offset} against {end}"
+            store.close()
+            store = PartitionStore.anew(folder, self._where(number))
+        if reason:
+            _logger.warning("partition %d: its state is read from the changelog anew: %s", number, reason)
+        return store
+
+    def _read_tail(self, number: int, store: PartitionStore, end: int) -> None:
+        """Apply the changelog from where the store is up to `end`, committed records only."""
+        at = store.changelog_offset
+        if at >= end:
+            return
+        with told("cannot read the changelog", self._where(number)):
+            self._consumer.assign([TopicPartition(self._names.state, number, self._first(number, at))])
+            try:
+                while at < end:
+                    at = self._apply(store, client.consume(self._consumer, AT_ONCE, 1.0), at)
+            finally:
+                self._consumer.unassign()
+
+    def _first(self, number: int, at: int) -> int:
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(self._names.state, number), timeout=ANSWER_SECONDS)
+        return max(low, at)
+
+    def _apply(self, store: PartitionStore, messages: list[Record], at: int) -> int:
+        """Apply records; the place after them. The end of a partition stands after its control records too."""
+        changes: list[Change] = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                changes.append((message.key() or b"", message.value()))
+                at = message.offset() + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                at = max(at, message.offset())
+            elif error.fatal() or not error.retriable():
+                raise KafkaException(error)
+        if messages:
+            store.write(changes, at)
+        return at
+
+    def _start(self, number: int, store: PartitionStore, committed: int | None) -> Position:
+        """Where the partition goes on, by its own position and by the group's offset."""
+        config = self._settings.state.canonical()
+        position = store.position
+        if position is None:
+            if committed is not None:
+                raise StateError(
+                    f"the group stands at offset {committed}, but the changelog holds no state",
+                    where=self._where(number),
+                    hint="was the state topic emptied? replay from the raw topic: streamproc replay --to-earliest",
+                )
+            return Position(self._earliest(number), 0, self._input.raw_id, self._input.state_id, config)
+        self._check(position, config, number)
+        if committed is not None and committed != position.offset:
+            raise StateError(
+                f"the group's offset was set to {committed}, the state stands at {position.offset}",
+                where=self._where(number),
+                hint="set the offset back to where the state stands",
+            )
+        return position
+
+    def _check(self, position: Position, config: str, number: int) -> None:
+        if position.config != config:
+            raise StateError(
+                f"the state was written under another configuration\n  state:   {position.config}\n  current: {config}",
+                where=self._where(number),
+                hint="give the configuration it was written under",
+            )
+        if position.raw_id != self._input.raw_id:
+            raise StateError(
+                f"the state was made from another topic {self._names.raw}: that was deleted and made anew",
+                where=self._where(number),
+                hint="delete the state topic too and create it again, if its offsets are to begin anew",
+            )
+
+    def _earliest(self, number: int) -> int:
+        with told("cannot read the topic's start", f"{self._names.raw}[{number}]"):
+            low, _ = self._consumer.get_watermark_offsets(
+                TopicPartition(self._names.raw, number), timeout=ANSWER_SECONDS
+            )
+        return int(low)
+
+
+class TakeOverThread:
+    """Takes partitions over one after the other, while the member works."""
+
+    def __init__(self, settings: Settings, input_: Input, folder: Path) -> None:
+        self._take_over = TakeOver(settings, input_, folder)
+        self._wanted: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
+        self.taken: queue.SimpleQueue[Taken] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="take-over", daemon=True)
+        self._thread.start()
+
+    def ask(self, number: int, assignment: int) -> None:
+        """Ask for a partition; it comes in `taken`."""
+        self._wanted.put((number, assignment))
+
+    def close(self) -> None:
+        """Finish what was begun, and end."""
+        self._wanted.put(None)
+        self._thread.join()
+        self._take_over.close()
+        while not self.taken.empty():
+            partition = self.taken.get().partition
+            if partition:
+                partition.close()
+
+    def _work(self) -> None:
+        while wanted := self._wanted.get():
+            number, assignment = wanted
+            try:
+                taken = Taken(number, assignment, self._take_over.take(number), None)
+            except Exception as error:
+                taken = Taken(number, assignment, None, error)
+            self.taken.put(taken)

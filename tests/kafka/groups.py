@@ -1,0 +1,166 @@
+"""What tests of the member share: raw topics filled, members run, output topics read."""
+
+import base64
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from streamproc import read
+from streamproc.config import Settings
+from streamproc.kafka.client import consume
+from streamproc.kafka.names import Names
+from streamproc.kafka.partitioner import record_key
+from streamproc.kafka.process.member import process
+from streamproc.observe.stop import StopRequest
+
+
+def fill_raw(settings: Settings, lines: Iterable[bytes]) -> int:
+    """Lines into the raw topic, each a record under its symbol's key, null where there is none."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "partitioner": "murmur2_random"})
+    count = 0
+    for line in lines:
+        producer.produce(Names(settings.kafka.prefix).raw, line, key_of(line))
+        count += 1
+        producer.poll(0)
+    producer.flush(30)
+    return count
+
+
+def key_of(line: bytes) -> bytes | None:
+    """The key of a line that says what it is of."""
+    try:
+        message = orjson.loads(line)
+        return record_key(message["exchange"], message["symbol"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def with_process(settings: Settings, folder: Path, **process_settings: Any) -> Settings:
+    """The settings of a member with a folder of its own."""
+    changed = settings.process.model_copy(update={"state": str(folder)} | process_settings)
+    return settings.model_copy(update={"process": changed})
+
+
+@contextmanager
+def running_member(settings: Settings) -> Iterator[None]:
+    """A member in a thread, ended cleanly."""
+    stop = StopRequest()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            process(settings, stop)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.request()
+        thread.join(60)
+    assert not thread.is_alive()
+    if failed:
+        raise failed[0]
+
+
+def read_topic(settings: Settings, topic: str) -> list[Any]:
+    """All committed records of a topic up to its end, by partition in their order."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka.bootstrap_servers,
+            "group.id": "reader",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        records: dict[int, list[Any]] = {number: [] for number in partitions}
+        ended: set[int] = set()
+        while len(ended) < len(partitions):
+            for message in consume(consumer, 1000, 1):
+                error = message.error()
+                if error is None:
+                    records[message.partition()].append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+                else:
+                    raise AssertionError(error)
+    finally:
+        consumer.close()
+    return [message for number in sorted(records) for message in records[number]]
+
+
+def committed(settings: Settings) -> int:
+    """Sum of the group's offsets over the raw topic's partitions."""
+    names = Names(settings.kafka.prefix)
+    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": names.process_group})
+    try:
+        partitions = consumer.list_topics(names.raw, timeout=10).topics[names.raw].partitions
+        answers = consumer.committed([TopicPartition(names.raw, number) for number in partitions], timeout=10)
+        return sum(max(0, answer.offset) for answer in answers)
+    finally:
+        consumer.close()
+
+
+def rows_of(settings: Settings, stream: str) -> Counter[bytes]:
+    """Rows of a stream's topic as canonical JSON, `generation` apart."""
+    found: Counter[bytes] = Counter()
+    for message in read_topic(settings, getattr(Names(settings.kafka.prefix), stream)):
+        row = orjson.loads(message.value())
+        row.pop("generation")
+        found[orjson.dumps(row, option=orjson.OPT_SORT_KEYS)] += 1
+    return found
+
+
+def rows_of_run(output: Path, stream: str) -> Counter[bytes]:
+    """The same of what `run` has written."""
+    found: Counter[bytes] = Counter()
+    for row in read(output / stream).to_pylist():
+        row.pop("generation")
+        plain = {
+            name: int(value.timestamp() * 1000 + 0.5) if isinstance(value, datetime) else value
+            for name, value in row.items()
+        }
+        found[orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)] += 1
+    return found
+
+
+def rejects_of_run(output: Path) -> Counter[tuple[str, bytes]]:
+    """Reason and bytes of what `run` rejected."""
+    found: Counter[tuple[str, bytes]] = Counter()
+    for file in (output / "rejects").glob("*.ndjson"):
+        for line in file.read_bytes().splitlines():
+            told = orjson.loads(line)
+            raw = told["raw"].encode() if "raw" in told else base64.b64decode(told["raw_base64"])
+            found[told["reason"], raw] += 1
+    return found
+
+
+def dead_letters(settings: Settings) -> Counter[tuple[str, bytes]]:
+    """The same of the dead-letter topic."""
+    found: Counter[tuple[str, bytes]] = Counter()
+    for message in read_topic(settings, Names(settings.kafka.prefix).dlq):
+        found[dict(message.headers())["reason"].decode(), message.value()] += 1
+    return found
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.05)
