@@ -1,12 +1,12 @@
-"""To which worker each line of a chunk belongs: that of its symbol, seen in the raw bytes without parsing them.
+"""Of which symbol each line of a chunk is, seen in the raw bytes without parsing them; and to whom it goes for that.
 
 Where the values of all `"symbol"` keys of a line agree, and those of all `"exchange"` keys, and it has no backslash, a
 walk that stops at nothing else settles it. Of any other line the last keys at the top level count, as for the parser; a
 second walk follows strings and nesting to find them. Both are sure for every line that is JSON. Whose a line is that is
-none does not matter, for it touches no state. The reference parser is asked only about names not met before and about
-escaped keys.
+none does not matter, for it touches no state. Only lines with names not met before, and with escaped keys, are parsed.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +32,8 @@ from streamproc.parse.tokens import (
     word_at,
 )
 
-NOBODY, UNDECIDED = -1, -2
-"""In an owner's place: the line is blank; the kernel does not know it."""
+NOBODY, UNDECIDED, STRAY = -1, -2, -3
+"""In a symbol's place: the line is blank; the kernel does not know it; it has no names."""
 
 SHORTEST_MEMBER = len(b'"symbol":""')
 QUOTED_SYMBOL = int.from_bytes(b'"symbol"', "little")
@@ -66,6 +66,76 @@ class Share(NamedTuple):
     """Their numbers in the chunk, from 0."""
 
 
+NamesOf = Callable[[bytes], tuple[str, str] | None]
+"""Exchange and symbol of a line, None when it has none."""
+
+
+class SymbolFinder:
+    """Tells of which symbol each line is. Symbols are numbered in the order in which they are met.
+
+    Parameters
+    ----------
+    names_of : asked about lines whose names are not known yet.
+    """
+
+    def __init__(self, names_of: NamesOf) -> None:
+        self._names_of = names_of
+        self._symbols = SymbolTable()
+        self._indices: dict[tuple[str, str], int] = {}
+        self._found = np.zeros(1, NAMES)
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """Exchange and symbol of each symbol."""
+        return self._symbols.keys
+
+    def index(self, exchange: str, symbol: str) -> int:
+        """The number of a symbol."""
+        key = (exchange, symbol)
+        if key not in self._indices:
+            self._indices[key] = self._symbols.index(exchange, symbol)
+        return self._indices[key]
+
+    def symbols(self, data: NDArray[np.uint8], size: int, lines: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The symbol of each line, `NOBODY` for blank ones, `STRAY` for those without names; and bounds.
+
+        Line i is data[bounds[i]:bounds[i + 1]], its newline included.
+
+        Parameters
+        ----------
+        data : bytes; the first `size` of them are `lines` whole lines.
+        """
+        symbols = np.empty(lines, np.int64)
+        bounds = np.zeros(lines + 1, np.int64)
+        line = 0
+        while line < lines:
+            line = find_symbols(data, size, line, self._symbols.names, self._found, symbols, bounds)
+            if line < lines:
+                symbols[line] = self._decide(data, bounds[line], bounds[line + 1])
+                line += 1
+        return symbols, bounds
+
+    def _decide(self, data: NDArray[np.uint8], begin: int, end: int) -> int:
+        """The symbol of a line that the kernel does not know."""
+        known = self._indices.get(self._unescaped(data), UNKNOWN)
+        if known != UNKNOWN:
+            return known
+        names = self._names_of(data[begin:end].tobytes())
+        return STRAY if names is None else self.index(*names)
+
+    def _unescaped(self, data: NDArray[np.uint8]) -> tuple[str, str]:
+        """The names that the kernel has found, as text; empty where they cannot be told so."""
+        found = self._found[0]
+        if found["unreadable"]:
+            return "", ""
+        spans = ((found[f"{name}_start"], found[f"{name}_size"]) for name in ("exchange", "symbol"))
+        try:
+            exchange, symbol = (orjson.loads(b'"%b"' % data[start : start + size].tobytes()) for start, size in spans)
+        except orjson.JSONDecodeError:
+            return "", ""
+        return exchange, symbol
+
+
 class Router:
     """Deals lines to workers, each symbol's always to the same one.
 
@@ -74,34 +144,20 @@ class Router:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._symbols = SymbolTable()
-        self._indices: dict[tuple[str, str], int] = {}
-        self._parser = RawParser()
-        self._found = np.zeros(1, NAMES)
+        self._finder = SymbolFinder(accepted_names)
 
     def owner(self, exchange: str, symbol: str) -> int:
         """The worker of a symbol."""
-        key = (exchange, symbol)
-        if key not in self._indices:
-            self._indices[key] = self._symbols.index(exchange, symbol)
-        return self._indices[key] % self._workers
+        return self._finder.index(exchange, symbol) % self._workers
 
     def owners(self, data: NDArray[np.uint8], size: int, lines: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The owner of each line, `NOBODY` for blank ones; and bounds: line i is data[bounds[i]:bounds[i + 1]].
+        """The owner of each line, `NOBODY` for blank ones, the first worker for rejected ones; and bounds.
 
-        Parameters
-        ----------
-        data : bytes; the first `size` of them are `lines` whole lines.
+        As `SymbolFinder.symbols`.
         """
-        owners = np.empty(lines, np.int64)
-        bounds = np.zeros(lines + 1, np.int64)
-        line = 0
-        while line < lines:
-            line = route(data, size, line, self._symbols.names, self._workers, self._found, owners, bounds)
-            if line < lines:
-                owners[line] = self._decide(data, bounds[line], bounds[line + 1])
-                line += 1
-        return owners, bounds
+        symbols, bounds = self._finder.symbols(data, size, lines)
+        share_out(symbols, self._workers)
+        return symbols, bounds
 
     def deal(self, data: NDArray[np.uint8], size: int, lines: int, out: NDArray[np.uint8]) -> list[Share]:
         """Copy the lines to `out`, those of a worker together in their order; each worker's share."""
@@ -115,25 +171,11 @@ class Router:
             for worker, (start, size) in enumerate(zip(starts.tolist(), sizes.tolist(), strict=True))
         ]
 
-    def _decide(self, data: NDArray[np.uint8], begin: int, end: int) -> int:
-        """The owner of a line that the kernel does not know. A line that is rejected becomes the first worker's."""
-        known = self._indices.get(self._unescaped(data), UNKNOWN)
-        if known != UNKNOWN:
-            return known % self._workers
-        parsed = self._parser.parse(data[begin:end].tobytes())
-        return 0 if isinstance(parsed, Reject) else self.owner(parsed.exchange, parsed.symbol)
 
-    def _unescaped(self, data: NDArray[np.uint8]) -> tuple[str, str]:
-        """The names that the kernel has found, as text; empty where they cannot be told so."""
-        found = self._found[0]
-        if found["unreadable"]:
-            return "", ""
-        spans = ((found[f"{name}_start"], found[f"{name}_size"]) for name in ("exchange", "symbol"))
-        try:
-            exchange, symbol = (orjson.loads(b'"%b"' % data[start : start + size].tobytes()) for start, size in spans)
-        except orjson.JSONDecodeError:
-            return "", ""
-        return exchange, symbol
+def accepted_names(line: bytes) -> tuple[str, str] | None:
+    """Names of a record that the parser accepts: others take no turn."""
+    parsed = RawParser().parse(line)
+    return None if isinstance(parsed, Reject) else (parsed.exchange, parsed.symbol)
 
 
 @part
@@ -249,23 +291,23 @@ def walk_line(data: Any, i: int, found: Any) -> None:
 
 
 @inlined
-def owner_of(data: Any, begin: int, names: Names, workers: int, found: Any) -> int:
-    """Owner of the line at `begin`, after the first walk over it; `UNDECIDED` where Python must decide."""
+def symbol_of(data: Any, begin: int, names: Names, found: Any) -> int:
+    """Symbol of the line at `begin`, after the first walk over it; `UNDECIDED` where Python must decide."""
     if not found.certain:
         walk_line(data, begin, found)
     if found.unreadable:
         return UNDECIDED
     if found.exchange_size <= 0 or found.symbol_size <= 0:
-        return NOBODY if load_u8(data, skip_blanks(data, begin)) == NEWLINE else 0
+        return NOBODY if load_u8(data, skip_blanks(data, begin)) == NEWLINE else STRAY
     if found.escaped:
         return UNDECIDED
     symbol = find(names, data, found.exchange_start, found.exchange_size, found.symbol_start, found.symbol_size)
-    return UNDECIDED if symbol == UNKNOWN else symbol % workers
+    return UNDECIDED if symbol == UNKNOWN else symbol
 
 
 @kernel
-def route(data: Any, size: int, line: int, names: Names, workers: int, found: Any, owners: Any, bounds: Any) -> int:
-    """Owners and ends of the lines from number `line` on; the number of the line that is undecided, or of all lines.
+def find_symbols(data: Any, size: int, line: int, names: Names, found: Any, symbols: Any, bounds: Any) -> int:
+    """Symbols and ends of the lines from number `line` on; the number of the line that is undecided, or of all lines.
 
     The start of the first is known.
     """
@@ -282,8 +324,8 @@ def route(data: Any, size: int, line: int, names: Names, workers: int, found: An
         c: int = load_u8(data, at)
         if c == NEWLINE:
             bounds[line + 1] = at + 1
-            owners[line] = owner_of(data, begin, names, workers, found)
-            if owners[line] == UNDECIDED:
+            symbols[line] = symbol_of(data, begin, names, found)
+            if symbols[line] == UNDECIDED:
                 break
             line += 1
             begin = at + 1
@@ -293,6 +335,16 @@ def route(data: Any, size: int, line: int, names: Names, workers: int, found: An
         else:
             note_key(data, at, size, found)
     return line
+
+
+@kernel
+def share_out(symbols: Any, workers: int) -> None:
+    """Put owners in the place of symbols."""
+    for line in range(len(symbols)):
+        if symbols[line] == STRAY:
+            symbols[line] = 0
+        elif symbols[line] != NOBODY:
+            symbols[line] %= workers
 
 
 @kernel
