@@ -17,7 +17,17 @@ from streamproc import cli
 from streamproc.errors import DataError, UsageError
 from streamproc.observe import logs
 
-COMMANDS = (["run"], ["watch"], ["simulate"], ["compact"], ["config", "show"], ["demo"])
+COMMANDS = (
+    ["run"],
+    ["watch"],
+    ["simulate"],
+    ["compact"],
+    ["config", "show"],
+    ["topics", "validate"],
+    ["topics", "plan"],
+    ["topics", "apply"],
+    ["demo"],
+)
 SUMMARY = {
     "records": 1210,
     "books": 600,
@@ -87,7 +97,7 @@ class TestFlags:
     def test_help_names_the_commands(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert end("--help") == 0
         listed = [line.split()[1] for line in capsys.readouterr().out.split("Commands")[1].splitlines() if "│ " in line]
-        assert listed == ["run", "watch", "simulate", "compact", "demo", "config"]
+        assert listed == ["run", "watch", "simulate", "compact", "demo", "config", "topics"]
 
     def test_run_with_all_flags(self, behind: Callable[..., None]) -> None:
         seen: dict[str, Any] = {}
