@@ -21,8 +21,8 @@ from streamproc.kafka.client import told
 from streamproc.kafka.topics.plan import CREATE, PARTITIONS, Change, plan
 from streamproc.kafka.topics.rules import Topic
 
-ROUNDS = 50
-PAUSE_SECONDS = 0.2
+ROUNDS = 150
+PAUSE_SECONDS = 0.1
 """The brokers hear of a change a moment after it is made: it is waited for so many times."""
 
 _logger = logging.getLogger("streamproc.kafka")
