@@ -86,6 +86,10 @@ class KafkaConfig(Section):
 class PublishConfig(Section):
     """How lines become records (section ``publish:``)."""
 
+    publisher_id: Annotated[str, Field(strict=True, pattern=r"^[a-zA-Z0-9._-]{1,100}$")] = Field(
+        default="publisher",
+        description="Whose progress is gone on with: a name for each of several publishers that run at the same time.",
+    )
     segment_bytes: Annotated[int, Field(strict=True, ge=1, le=2**24)] = Field(
         default=64 * 2**10,
         description="Lines of a key that come together are packed into one record up to so many bytes.",
@@ -97,6 +101,10 @@ class PublishConfig(Section):
     commit_interval: Seconds = Field(
         default=0.5,
         description="Lines and the progress of their files are committed together at least every so many seconds.",
+    )
+    rejects: Annotated[str, Field(strict=True, min_length=1)] = Field(
+        default="rejects",
+        description="Folder for lines that are longer than the topic takes.",
     )
 
 

@@ -112,13 +112,18 @@ class RawFile:
         buffer = bytearray(size)
         return bytes(buffer[: self.readinto(memoryview(buffer))])
 
+    @property
+    def status(self) -> os.stat_result:
+        """Of the file that is open, whatever its name is by now."""
+        return os.fstat(self._file.fileno())
+
     def read_again(self, start: int, end: int) -> bytes:
         """Bytes [start, end) of a seekable file, without moving the position."""
         return os.pread(self._file.fileno(), end - start, start)
 
     def seek(self, position: int) -> None:
         """Go on at `position` of a seekable file; `DataError` when it is shorter than that."""
-        size = os.fstat(self._file.fileno()).st_size
+        size = self.status.st_size
         if size < position:
             raise shrunk(self._where, size, position)
         self._peeked = b""

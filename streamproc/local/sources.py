@@ -1,5 +1,6 @@
 """Whole lines from one input, in chunks: exact positions, files that grow, and nothing copied without need."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,6 +167,16 @@ class LineReader:
         return self._content.raw.position
 
     @property
+    def status(self) -> os.stat_result:
+        """Of the file that is open, whatever its name is by now."""
+        return self._content.raw.status
+
+    def look_back(self, size: int) -> bytes | None:
+        """The `size` bytes before `offset` as they lie in the file now; None for a file that is packed."""
+        raw = self._content.raw
+        return raw.read_again(self.offset - size, self.offset) if self._content is raw else None
+
+    @property
     def digest(self) -> str:
         """Hash of the content up to `offset`, as `prefix_hash` gives it; empty without `hashing`."""
         return self._hash.hexdigest() if self._hash else ""
@@ -247,9 +258,24 @@ def tail_is_complete_json_object(tail: bytes) -> bool:
 
 def prefix_hash(source: Source, length: int) -> str | None:
     """xxh3_128, in hex, of the first `length` decompressed bytes of a file; None when it holds fewer."""
+    return range_hash(source, 0, length)
+
+
+def range_hash(source: Source, start: int, end: int) -> str | None:
+    """xxh3_128, in hex, of the decompressed bytes [start, end) of a file; None when it ends before."""
     running = xxhash.xxh3_128()
     with _opened(source) as content:
+        if _hash_up_to(content, start, None) < start:
+            return None
+        length = end - start
         return running.hexdigest() if _hash_up_to(content, length, running) == length else None
+
+
+def first_bytes(source: Source, most: int) -> bytes:
+    """The first decompressed bytes of a file, at most so many."""
+    buffer = bytearray(most)
+    with _opened(source) as content:
+        return bytes(buffer[: content.readinto(memoryview(buffer))])
 
 
 def content_hash(source: Source) -> tuple[int, str]:
@@ -269,7 +295,12 @@ def _opened(source: Source) -> Iterator[ContentStream]:
 
 
 def _hash_up_to(content: ContentStream, length: int, running: xxhash.xxh3_128 | None) -> int:
-    """Pass over at most `length` bytes; how many there were."""
+    """Pass over the first `length` bytes, or what follows if they are hashed; how many there were."""
+    raw = content.raw
+    if running is None and content is raw and raw.seekable:
+        passed = min(length, raw.status.st_size)
+        raw.seek(passed)
+        return passed
     buffer = memoryview(bytearray(min(length, _COPY_BYTES)))
     passed = 0
     while passed < length and (count := content.readinto(buffer[: length - passed])):
@@ -280,10 +311,6 @@ def _hash_up_to(content: ContentStream, length: int, running: xxhash.xxh3_128 | 
 
 
 def _pass_over(content: ContentStream, offset: int, running: xxhash.xxh3_128 | None, where: str) -> None:
-    raw = content.raw
-    if content is raw and raw.seekable and running is None:
-        raw.seek(offset)
-        return
     passed = _hash_up_to(content, offset, running)
     if passed < offset:
         raise shrunk(where, passed, offset)
