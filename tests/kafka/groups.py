@@ -49,6 +49,12 @@ def with_process(settings: Settings, folder: Path, **process_settings: Any) -> S
     return settings.model_copy(update={"process": changed})
 
 
+def be_member(settings: Settings) -> None:
+    """Be a member until SIGTERM: the work of a process of its own."""
+    with StopRequest() as stop:
+        process(settings, stop)
+
+
 @contextmanager
 def running_member(settings: Settings) -> Iterator[None]:
     """A member in a thread, ended cleanly."""
@@ -68,9 +74,9 @@ def running_member(settings: Settings) -> Iterator[None]:
     finally:
         stop.request()
         thread.join(60)
-    assert not thread.is_alive()
-    if failed:
-        raise failed[0]
+        assert not thread.is_alive()
+        if failed:
+            raise failed[0]
 
 
 def read_topic(settings: Settings, topic: str) -> list[Any]:

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 
 from streamproc.config import Settings
+from streamproc.crash import EXIT_CODE
 from streamproc.local.run import process_files
 from streamproc.simulate import Market, generate
+from tests.children import exit_code
 from tests.kafka.groups import (
+    be_member,
     committed,
     dead_letters,
     eventually,
@@ -51,4 +54,55 @@ def test_a_member_gives_what_run_gives(settings: Settings, lines: list[bytes], w
     count = fill_raw(settings, lines)
     with running_member(with_process(settings, tmp_path / "state")):
         eventually(lambda: committed(settings) == count)
+    assert_as_run(settings, whole)
+
+
+def test_members_come_and_go_while_records_come(
+    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+) -> None:
+    """Each start after the first goes on from another member's changelog, or from its own folder."""
+    make_topics(settings)
+    members = [with_process(settings, tmp_path / name, commit_interval=0.05) for name in ("a", "b", "c")]
+    third = len(lines) // 3
+    filled = fill_raw(settings, lines[:third])
+    with running_member(members[0]):
+        eventually(lambda: committed(settings) > third // 2)
+        with running_member(members[1]):
+            filled += fill_raw(settings, lines[third : 2 * third])
+            with running_member(members[2]):
+                eventually(lambda: committed(settings) == filled)
+    filled += fill_raw(settings, lines[2 * third :])
+    with running_member(members[2]):
+        eventually(lambda: committed(settings) == filled)
+    assert_as_run(settings, whole)
+
+
+def test_a_lost_disk_is_restored_from_the_changelog(
+    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+) -> None:
+    make_topics(settings)
+    filled = 0
+    for number, start in enumerate(range(0, len(lines), len(lines) // 3)):
+        filled += fill_raw(settings, lines[start : start + len(lines) // 3])
+        with running_member(with_process(settings, tmp_path / str(number), member_id="same")):
+            eventually(lambda filled=filled: committed(settings) == filled)  # type: ignore[misc]
+    assert_as_run(settings, whole)
+
+
+POINTS = ["process.after_produce", "process.after_commit", "process.after_store", "process.after_store:2"]
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_each_step_of_a_commit(
+    point: str, protocol: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+) -> None:
+    make_topics(settings)
+    half = len(lines) // 2
+    filled = fill_raw(settings, lines[:half])
+    mine = with_process(settings, tmp_path / "state", commit_interval=0.2, group_protocol=protocol)
+    assert exit_code(be_member, mine, crash_at=point) == EXIT_CODE
+    filled += fill_raw(settings, lines[half:])
+    with running_member(mine):
+        eventually(lambda: committed(settings) == filled)
     assert_as_run(settings, whole)

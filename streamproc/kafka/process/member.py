@@ -24,6 +24,12 @@ from streamproc.observe.stop import StopRequest
 RECORDS_AT_ONCE = 10_000
 QUEUED_KBYTES = 65_536
 SEEK_SECONDS = 10.0
+REJOIN_SECONDS = 0.5
+SESSION_SECONDS = 90.0
+"""A member id that stays taken for longer than any session is another process's."""
+
+_ID_IS_TAKEN = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
+"""Within the text of a fatal error, whose code no longer tells it."""
 
 _logger = logging.getLogger(__name__)
 
@@ -58,18 +64,31 @@ class Member:
         self._rebalanced = False
         self._transaction = Transaction(settings.kafka, self._names.transaction("process", home.member_id))
         self._take_over = TakeOverThread(settings, input_, home.folder)
-        self._consumer: Consumer = client.consumer(settings.kafka, self._consumer_properties(home.member_id))
+        self._kafka = settings.kafka
+        self._member_id = home.member_id
+        self._consumer: Consumer = self._joined()
         self._group: Any = None
         self._due = 0.0
         self._records = 0
+        self._taken_until = clock() + SESSION_SECONDS
 
-    def _consumer_properties(self, member_id: str) -> dict[str, Any]:
+    def _joined(self) -> Consumer:
+        """A consumer that joins the group."""
+        consumer = client.consumer(self._kafka, self._consumer_properties())
+        with told("cannot join the group", self._names.process_group):
+            consumer.subscribe(
+                [self._names.raw], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+        return consumer
+
+    def _consumer_properties(self) -> dict[str, Any]:
         own: dict[str, Any] = {
             "group.id": self._names.process_group,
-            "group.instance.id": member_id,
+            "group.instance.id": self._member_id,
             "isolation.level": "read_committed",
             "queued.max.messages.kbytes": QUEUED_KBYTES,
             "fetch.queue.backoff.ms": 5,
+            "fetch.wait.max.ms": 100,  # a partition that begins to run waits for the fetch that is under way
         }
         if self._settings.group_protocol == "classic":
             return own | {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 10_000}
@@ -77,10 +96,6 @@ class Member:
 
     def run(self) -> None:
         """Work until stopped; commit and leave."""
-        with told("cannot join the group", self._names.process_group):
-            self._consumer.subscribe(
-                [self._names.raw], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-            )
         try:
             while not self._stop.requested:
                 self._turn()
@@ -130,11 +145,21 @@ class Member:
 
     def _meet(self, error: KafkaError, message: Record) -> None:
         """An error among the records: one that passes is told, any other is the end."""
+        if _ID_IS_TAKEN in error.str() and self._clock() < self._taken_until:
+            self._join_again()
+            return
         if error.retriable() or error.code() in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
             _logger.warning("Kafka: %s", error.str())
             return
         where = f"{message.topic()}[{message.partition()}]" if message.topic() else self._names.raw
         raise BrokerError(error, "cannot read", where)
+
+    def _join_again(self) -> None:
+        """The group still knows this member by a process that was killed, until its session ends."""
+        _logger.warning("the group takes %s for alive until its session ends: joining again", self._member_id)
+        self._consumer.close()
+        time.sleep(REJOIN_SECONDS)
+        self._consumer = self._joined()
 
     def _feed(self, partition: Partition, records: list[Record]) -> None:
         self._begin(partition)

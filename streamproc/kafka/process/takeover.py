@@ -24,6 +24,9 @@ ANSWER_SECONDS = 30.0
 AT_ONCE = 10_000
 """Records of the changelog taken together."""
 
+WAIT_SECONDS = 0.01
+"""How long fewer than these are waited for."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -126,7 +129,7 @@ class TakeOver:
             self._consumer.assign([TopicPartition(self._names.state, number, self._first(number, at))])
             try:
                 while at < end:
-                    at = self._apply(store, client.consume(self._consumer, AT_ONCE, 1.0), at)
+                    at = self._apply(store, client.consume(self._consumer, AT_ONCE, WAIT_SECONDS), at)
             finally:
                 self._consumer.unassign()
 
