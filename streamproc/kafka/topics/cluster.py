@@ -1,5 +1,6 @@
 """What the brokers have: topics, their settings, and whether they hold records."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,10 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ConfigSource, Off
 
 from streamproc.kafka.client import told
 from streamproc.kafka.topics.rules import Topic
+
+LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+LEADER_ATTEMPTS = 50
+LEADER_PAUSE_SECONDS = 0.2
 
 
 def read_topics(client: AdminClient, names: Mapping[str, str]) -> dict[str, Topic]:
@@ -75,6 +80,15 @@ def _topic(described: Any, entries: dict[str, Any]) -> Topic:
 
 
 def _offsets(client: AdminClient, partitions: list[TopicPartition], spec: OffsetSpec) -> list[int]:
-    answers = client.list_offsets(dict.fromkeys(partitions, spec))
+    """Offsets of all partitions. A partition made just now, or on the move, has its leader a moment later."""
+    attempts_left = LEADER_ATTEMPTS
     with told("cannot read the offsets of the topic", partitions[0].topic):
-        return [answers[partition].result().offset for partition in partitions]
+        while True:
+            answers = client.list_offsets(dict.fromkeys(partitions, spec))
+            try:
+                return [answers[partition].result().offset for partition in partitions]
+            except KafkaException as error:
+                attempts_left -= 1
+                if error.args[0].code() not in LEADERLESS or not attempts_left:
+                    raise
+            time.sleep(LEADER_PAUSE_SECONDS)

@@ -62,7 +62,8 @@ def changes(wanted: Mapping[str, Topic], found: Mapping[str, Topic], holds: Hold
             yield Change(role, topic.name, CREATE, None, size)
             continue
         if there.partitions != topic.partitions:
-            yield _partitions(role, topic, there, _in_the_way(role, found, holds))
+            more = topic.partitions > there.partitions
+            yield _partitions(role, topic, there, _in_the_way(role, found, holds) if more else None)
         if there.replicas != topic.replicas:
             yield _replicas(role, topic, there)
         for setting, value in topic.config.items():
