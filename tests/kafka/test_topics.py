@@ -8,12 +8,12 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -46,7 +46,7 @@ from streamproc.kafka.topics import (
 )
 from streamproc.kafka.topics.apply import RefusedError
 from streamproc.kafka.topics.check import TopicsError
-from streamproc.kafka.topics.cluster import read_topics
+from streamproc.kafka.topics.cluster import holds_records, read_topics
 from streamproc.kafka.topics.files import SHIPPED, TopicFilesError
 from streamproc.kafka.topics.plan import changes
 from streamproc.observe import logs
@@ -407,6 +407,28 @@ class TestApply:
             if change.refused:
                 assert f"{settings.kafka.prefix}.{filled} holds records" in change.refused
                 assert "publish the input again" in change.refused
+
+    def test_a_partition_whose_leader_is_not_ready_is_waited_for(
+        self, settings: Settings, brokers: AdminClient
+    ) -> None:
+        names = make_topics(settings, partitions=2)
+        write_record(settings, names.hf)
+        topic = check_topics(brokers, settings.kafka, {"hf"})["hf"]
+        asked = []
+
+        class Moving:
+            """Brokers that have just moved the partition's leader."""
+
+            def list_offsets(self, partitions: Mapping[Any, Any]) -> Any:
+                asked.append(partitions)
+                if len(asked) > 1:
+                    return brokers.list_offsets(dict(partitions))
+                refused: Future[Any] = Future()
+                refused.set_exception(KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)))
+                return dict.fromkeys(partitions, refused)
+
+        assert holds_records(Moving(), topic)  # type: ignore[arg-type]
+        assert len(asked) == 3
 
     def test_where_one_change_is_refused_none_is_made(self, settings: Settings, brokers: AdminClient) -> None:
         names = make_topics(settings, partitions=2)
