@@ -47,6 +47,34 @@ class SinkConfig(Section):
         default=1,
         description="Level of the zstd compression, 1 to 22.",
     )
+    buffer_bytes: Annotated[int, Field(strict=True, ge=1)] = Field(
+        default=128 * 2**20,
+        description="Bytes that `sink` keeps in memory before it commits the partitions of topics that hold most of them.",
+    )
+    segment_rows: Annotated[int, Field(strict=True, ge=1)] = Field(
+        default=50_000,
+        description="Rows of a topic's partition after which `sink` commits them.",
+    )
+    segment_files: Annotated[int, Field(strict=True, ge=1)] = Field(
+        default=1_000,
+        description="Files that they would make after which `sink` commits them.",
+    )
+    max_age: Seconds = Field(
+        default=60.0,
+        description="Seconds after the first of them was read when `sink` commits them at the latest.",
+    )
+    idle: Seconds = Field(
+        default=10.0,
+        description="Seconds without a new one after which `sink` commits them.",
+    )
+    member_id: Annotated[str, Field(strict=True, pattern=r"^[a-zA-Z0-9._-]{1,100}$")] | None = Field(
+        default=None,
+        description="Name under which Kafka lists a `sink` among its group; null: `streamproc`.",
+    )
+    group_protocol: Literal["auto", "consumer", "classic"] = Field(
+        default="auto",
+        description="How several sinks share the partitions, see `process.group_protocol`.",
+    )
 
 
 class LocalConfig(Section):
@@ -127,6 +155,11 @@ class ProcessConfig(Section):
         default=50_000,
         description="And after so many records.",
     )
+    lookback: Seconds | None = Field(
+        default=None,
+        description="A new generation is warmed up on so many seconds of earlier records; null: the longest of "
+        "horizons and regime window, + the longest bar + gap_reset.",
+    )
     group_protocol: Literal["auto", "consumer", "classic"] = Field(
         default="auto",
         description="`consumer` (KIP-848), `classic` (cooperative-sticky), `auto`: the former where brokers have it.",
@@ -159,3 +192,12 @@ class Settings(Section):
     publish: PublishConfig = Field(default=PublishConfig(), description="How lines become records.")
     process: ProcessConfig = Field(default=ProcessConfig(), description="How a member of the group works.")
     log: LogConfig = Field(default=LogConfig(), description="What is said on stderr while the program works.")
+
+    @property
+    def lookback_ms(self) -> int:
+        """What `process.lookback` says, or stands for."""
+        if self.process.lookback is not None:
+            return round(self.process.lookback * 1000)
+        state = self.state
+        longest = max(state.regime_window_ms, state.horizons_ms[-1])
+        return longest + state.bar_durations_ms[-1] + state.gap_reset_ms
