@@ -88,6 +88,11 @@ class Invocation:
     def settings(self) -> "Settings":
         return self.loaded.settings
 
+    def settings_with(self, given: Mapping[str, object]) -> "Settings":
+        """The settings with those of a command's own flags that were given."""
+        flags = [f"{key}={value}" for key, value in given.items() if value is not None]
+        return load(self.config, [*(self.overrides or ()), *flags]).settings
+
     @functools.cached_property
     def console(self) -> Console:
         """Stderr."""
@@ -428,6 +433,26 @@ def topics_apply(call: Invocation, folder: TopicFiles = None, replication: Repli
         changes = apply(admin(call.settings.kafka), wanted)
     if call.as_json or not call.quiet:
         print_out(json.dumps(changes_object(changes)) if call.as_json else changes_table(changes))
+
+
+@command(app, "process")
+def process(
+    call: Invocation,
+    member_id: Annotated[
+        str | None,
+        Option(metavar="ID", help="Name of this member.", show_default="process.member_id, or one kept with the state"),
+    ] = None,
+    state: Annotated[
+        Path | None, Option(metavar="DIR", help="Folder of this member's state.", show_default="process.state")
+    ] = None,
+) -> None:
+    """Be a member of the group that turns the raw topic into features and bars, until stopped."""
+    settings = call.settings_with({"process.member_id": member_id, "process.state": state})
+    from streamproc.kafka.process.member import process as be_member
+
+    with StopRequest() as stop, call.progress():
+        summary = be_member(settings, stop)
+    call.finish(summary)
 
 
 @command(app, "demo")

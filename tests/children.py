@@ -41,5 +41,8 @@ def begin(work: Callable[..., Any], *arguments: Any, crash_at: str = "") -> Fork
 def exit_code(work: Callable[..., Any], *arguments: Any, crash_at: str = "") -> int | None:
     """Do `work` in a process of its own; how it ended."""
     process = begin(work, *arguments, crash_at=crash_at)
-    process.join(240)
+    process.join(120)
+    if process.is_alive():
+        process.kill()
+        process.join()
     return process.exitcode

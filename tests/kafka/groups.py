@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,21 @@ from streamproc.kafka.process.member import process
 from streamproc.observe.stop import StopRequest
 
 
-def fill_raw(settings: Settings, lines: Iterable[bytes]) -> int:
-    """Lines into the raw topic, each a record under its symbol's key, null where there is none."""
+def collected_at(line: bytes) -> int:
+    """Receive time of a line that has one."""
+    return int(orjson.loads(line)["collected_at"])
+
+
+def fill_raw(settings: Settings, lines: Iterable[bytes], *, timestamps: bool = False) -> int:
+    """Lines into the raw topic, each a record under its symbol's key, null where there is none; how many.
+
+    `timestamps`: the records have those of the lines' `collected_at`.
+    """
     producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "partitioner": "murmur2_random"})
     count = 0
     for line in lines:
-        producer.produce(Names(settings.kafka.prefix).raw, line, key_of(line))
+        timestamp = collected_at(line) if timestamps else 0
+        producer.produce(Names(settings.kafka.prefix).raw, line, key_of(line), timestamp=timestamp)
         count += 1
         producer.poll(0)
     producer.flush(30)
@@ -55,8 +65,22 @@ def be_member(settings: Settings) -> None:
         process(settings, stop)
 
 
+@dataclass
+class RunningMember:
+    """A member in a thread of its own."""
+
+    thread: threading.Thread
+    failed: list[BaseException]
+
+    def fails(self) -> BaseException:
+        """The error that it ends with."""
+        self.thread.join(60)
+        assert self.failed, "it has not failed"
+        return self.failed.pop()
+
+
 @contextmanager
-def running_member(settings: Settings) -> Iterator[None]:
+def running_member(settings: Settings) -> Iterator[RunningMember]:
     """A member in a thread, ended cleanly."""
     stop = StopRequest()
     failed: list[BaseException] = []
@@ -67,14 +91,14 @@ def running_member(settings: Settings) -> Iterator[None]:
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=work)
-    thread.start()
+    member = RunningMember(threading.Thread(target=work), failed)
+    member.thread.start()
     try:
-        yield
+        yield member
     finally:
         stop.request()
-        thread.join(60)
-        assert not thread.is_alive()
+        member.thread.join(60)
+        assert not member.thread.is_alive()
         if failed:
             raise failed[0]
 
@@ -126,10 +150,14 @@ def rows_of(settings: Settings, stream: str) -> Counter[bytes]:
     """Rows of a stream's topic as canonical JSON, `generation` apart."""
     found: Counter[bytes] = Counter()
     for message in read_topic(settings, getattr(Names(settings.kafka.prefix), stream)):
-        row = orjson.loads(message.value())
-        row.pop("generation")
-        found[orjson.dumps(row, option=orjson.OPT_SORT_KEYS)] += 1
+        found[canonical(message.value())[1]] += 1
     return found
+
+
+def canonical(value: bytes) -> tuple[int, bytes]:
+    """A row's generation, and the row without it."""
+    row = orjson.loads(value)
+    return row.pop("generation"), orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
 
 
 def rows_of_run(output: Path, stream: str) -> Counter[bytes]:
@@ -164,9 +192,10 @@ def dead_letters(settings: Settings) -> Counter[tuple[str, bytes]]:
     return found
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something holds."""
+def eventually(condition: Callable[[], bool], seconds: float = 60, member: "RunningMember | None" = None) -> None:
+    """Wait until something holds; in vain when the member ends before."""
     deadline = time.monotonic() + seconds
     while not condition():
+        assert member is None or member.thread.is_alive(), "the member has ended"
         assert time.monotonic() < deadline, "it never came about"
         time.sleep(0.05)

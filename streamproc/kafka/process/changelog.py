@@ -10,7 +10,8 @@ from streamproc.errors import StateError
 from streamproc.state.snapshot import FORMAT
 
 POSITION_KEY = b"position"
-_STATE = b"s"
+STATE = b"s"
+"""What the keys of all state begin with; then comes the generation."""
 _GENERATION_BYTES = 4
 
 Change = tuple[bytes, bytes | None]
@@ -19,7 +20,7 @@ Change = tuple[bytes, bytes | None]
 
 def state_prefix(generation: int) -> bytes:
     """What the keys of a generation's state begin with."""
-    return _STATE + generation.to_bytes(_GENERATION_BYTES, "big")
+    return STATE + generation.to_bytes(_GENERATION_BYTES, "big")
 
 
 def generation_of(key: bytes) -> int:

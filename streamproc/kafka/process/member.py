@@ -16,6 +16,7 @@ from streamproc.kafka.client import BrokerError, Record, told
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.identity import Home
 from streamproc.kafka.process.partition import Outgoing, Partition
+from streamproc.kafka.process.quiet import QuietWatch
 from streamproc.kafka.process.takeover import Input, TakeOverThread
 from streamproc.kafka.process.transaction import AbortedError, Transaction
 from streamproc.kafka.topics import check_topics
@@ -27,6 +28,9 @@ SEEK_SECONDS = 10.0
 REJOIN_SECONDS = 0.5
 SESSION_SECONDS = 90.0
 """A member id that stays taken for longer than any session is another process's."""
+
+_COUNTED = {"hf": "hf_rows", "bars": "bar_rows", "dlq": "rejected"}
+"""What the records of each output topic are counted as."""
 
 _ID_IS_TAKEN = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 """Within the text of a fatal error, whose code no longer tells it."""
@@ -55,21 +59,27 @@ class Member:
         self._settings = settings.process
         self._stop = stop
         self._clock = clock
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(("records", *_COUNTED.values(), "commits"), 0))
+        """What was committed."""
+        self._uncommitted: Counter[str] = Counter()
         self._owned: dict[int, int] = {}
         """Assigned partitions, by the number of the assignment they came in."""
         self._running: dict[int, Partition] = {}
         self._touched: dict[int, Partition] = {}
         self._assignments = 0
         self._rebalanced = False
-        self._transaction = Transaction(settings.kafka, self._names.transaction("process", home.member_id))
+        self._transaction = Transaction(
+            settings.kafka, self._names.transaction("process", home.member_id), input_.largest_bytes
+        )
         self._take_over = TakeOverThread(settings, input_, home.folder)
+        self._quiet: QuietWatch | None = None
+        if settings.state.bar_idle_close is not None:
+            self._quiet = QuietWatch(client.admin(settings.kafka), self._names.raw, clock)
         self._kafka = settings.kafka
         self._member_id = home.member_id
         self._consumer: Consumer = self._joined()
         self._group: Any = None
         self._due = 0.0
-        self._records = 0
         self._taken_until = clock() + SESSION_SECONDS
 
     def _joined(self) -> Consumer:
@@ -89,6 +99,7 @@ class Member:
             "queued.max.messages.kbytes": QUEUED_KBYTES,
             "fetch.queue.backoff.ms": 5,
             "fetch.wait.max.ms": 100,  # a partition that begins to run waits for the fetch that is under way
+            "enable.partition.eof": True,
         }
         if self._settings.group_protocol == "classic":
             return own | {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 10_000}
@@ -118,7 +129,8 @@ class Member:
             self._group = self._consumer.consumer_group_metadata()
             self._rebalanced = False
             self._due = self._clock() + self._settings.commit_interval
-        messages = client.consume(self._consumer, RECORDS_AT_ONCE, max(0.0, self._due - self._clock()))
+        most = min(RECORDS_AT_ONCE, self._settings.commit_records - self._uncommitted["records"])
+        messages = client.consume(self._consumer, most, max(0.0, self._due - self._clock()))
         self._adopt()
         by_partition = self._sorted(messages)
         if self._rebalanced and not self._transaction.open:
@@ -127,7 +139,10 @@ class Member:
             return
         for number, records in by_partition.items():
             self._feed(self._running[number], records)
-        if self._clock() >= self._due or self._records >= self._settings.commit_records:
+        for partition, outgoing in self._quiet.pass_time(self._running).items() if self._quiet else ():
+            self._begin(partition)
+            self._produce(outgoing)
+        if self._clock() >= self._due or self._uncommitted["records"] >= self._settings.commit_records:
             self._commit()
 
     def _sorted(self, messages: Iterable[Record]) -> dict[int, list[Record]]:
@@ -135,16 +150,19 @@ class Member:
         found: dict[int, list[Record]] = defaultdict(list)
         for message in messages:
             error = message.error()
-            if error is not None:
-                self._meet(error, message)
-                continue
             partition = self._running.get(message.partition())
-            if partition is not None and message.offset() >= partition.offset:
+            if error is not None:
+                self._meet(error, message, partition)
+            elif partition is not None and message.offset() >= partition.offset:
                 found[partition.number].append(message)
         return found
 
-    def _meet(self, error: KafkaError, message: Record) -> None:
+    def _meet(self, error: KafkaError, message: Record, partition: Partition | None) -> None:
         """An error among the records: one that passes is told, any other is the end."""
+        if error.code() == KafkaError._PARTITION_EOF:
+            if partition is not None:
+                partition.reached = max(partition.reached, message.offset())
+            return
         if _ID_IS_TAKEN in error.str() and self._clock() < self._taken_until:
             self._join_again()
             return
@@ -164,8 +182,7 @@ class Member:
     def _feed(self, partition: Partition, records: list[Record]) -> None:
         self._begin(partition)
         self._produce(partition.feed(records))
-        self._records += len(records)
-        self.counts["records"] += len(records)
+        self._uncommitted["records"] += len(records)
 
     def _begin(self, partition: Partition) -> None:
         """Have the partition in the open transaction."""
@@ -174,7 +191,8 @@ class Member:
         self._touched[partition.number] = partition
 
     def _produce(self, outgoing: Iterable[Outgoing]) -> None:
-        self.counts["rows"] += self._transaction.produce(outgoing)
+        for topic, count in self._transaction.produce(outgoing).items():
+            self._uncommitted[_COUNTED[topic.removeprefix(f"{self._names.prefix}.")]] += count
 
     def _commit(self) -> None:
         """Commit what is open; or, when that is refused, go back to where Kafka stands."""
@@ -186,7 +204,7 @@ class Member:
             _logger.warning("a transaction was aborted, its input is taken again: %s", error)
             self._go_back()
         self._touched.clear()
-        self._records = 0
+        self._uncommitted.clear()
 
     def _commit_touched(self) -> None:
         written = []
@@ -200,19 +218,23 @@ class Member:
         for partition, changes, [last] in written:
             partition.store.write(changes, last + 1)
             crash_point("process.after_store")
+        self.counts.update(self._uncommitted)
         self.counts["commits"] += 1
 
     def _go_back(self) -> None:
-        """The engines of the transaction's partitions are ahead of Kafka: load them again, and their input."""
-        for partition in self._touched.values():
-            if partition.number in self._running:
-                partition.roll_back()
-                self._rewind(partition)
+        """The engines of the transaction's partitions are ahead of Kafka: take these over again from where it is."""
+        for number in self._touched:
+            partition = self._running.pop(number, None)
+            if partition:
+                partition.close()
+                self._consumer.pause([TopicPartition(self._names.raw, number)])
+                self._take_over.ask(number, self._owned[number])
         self._touched.clear()
-        self._records = 0
+        self._uncommitted.clear()
 
     def _rewind(self, partition: Partition) -> None:
         """Fetch from where the partition stands."""
+        partition.reached = partition.offset
         deadline = self._clock() + SEEK_SECONDS
         while True:
             try:
@@ -278,12 +300,14 @@ def process(settings: Settings, stop: StopRequest) -> dict[str, Any]:
     Raises `TopicsError` where the topics are not as they must be, `StateError` for a state that cannot be gone on from,
     `BrokerError` for what Kafka refuses.
     """
+    started = time.monotonic()
     topics = check_topics(client.admin(settings.kafka), settings.kafka, {"raw", "hf", "bars", "dlq", "state"})
     raw, state = topics["raw"], topics["state"]
     home = Home(Path(settings.process.state), settings.process.member_id)
     try:
-        member = Member(settings, Input(raw.partitions, raw.id, state.id), home, stop)
+        largest = max(topic.max_message_bytes for topic in topics.values())
+        member = Member(settings, Input(raw.partitions, raw.id, state.id, largest), home, stop)
         member.run()
     finally:
         home.close()
-    return dict(member.counts)
+    return {"member_id": home.member_id, **member.counts, "seconds": round(time.monotonic() - started, 3)}

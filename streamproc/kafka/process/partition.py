@@ -42,6 +42,12 @@ class Origin(NamedTuple):
         return self.messages[place], line - int(self.starts[place])
 
 
+def _lines(messages: Sequence[Record]) -> tuple[bytes, Origin]:
+    values = [message.value() or b"" for message in messages]
+    counts = np.array([value.count(b"\n") + 1 for value in values])
+    return b"\n".join(values) + b"\n", Origin(messages, np.cumsum(counts) - counts)
+
+
 class Encoders:
     """What turns the rows of all partitions into records."""
 
@@ -71,7 +77,7 @@ class Partition:
     ----------
     number, partitions : which one of how many.
     store : its state, up to the changelog's end.
-    start : the position from which it goes on; where the store has none, the first one.
+    start : the position from which it goes on; of a new generation, the first one.
     """
 
     def __init__(
@@ -81,28 +87,27 @@ class Partition:
         self.store = store
         self.idle = IdleClock()
         self._partitions = partitions
-        self._config = config
         self._out = out
-        self._begin(start)
-
-    def _begin(self, position: Position) -> None:
-        self._position = position
-        self.offset = position.offset
+        self._position = start
+        self.offset = start.offset
         """Of the next record."""
-        self.engine = Engine(self._config, position.generation, self._misrouted)
-        self.engine.restore(self.store.symbols(position.generation))
+        self.reached = start.offset
+        """The same, control records counted: what the partition's end is compared with."""
+        self.engine = Engine(config, start.generation, self._misrouted)
+        self.engine.restore(store.symbols(start.generation))
+        self._outdated = [] if store.position == start else list(store.outdated(start.generation))
 
-    def roll_back(self) -> None:
-        """Forget what is not committed: the engine is ahead of Kafka."""
-        self._begin(self.store.position or self._position)
+    def warm_up(self, messages: Sequence[Record]) -> None:
+        """Take records into a new generation's state that nothing comes of."""
+        if messages:
+            self.engine.feed(_lines(messages)[0])
 
     def feed(self, messages: Sequence[Record]) -> Iterator[Outgoing]:
-        """Take the next records; what comes of them."""
-        values = [message.value() or b"" for message in messages]
-        counts = np.array([value.count(b"\n") + 1 for value in values])
-        origin = Origin(messages, np.cumsum(counts) - counts)
-        batch = self.engine.feed(b"\n".join(values) + b"\n")
+        """Take the next records; what comes of them, to be taken before the next call."""
+        lines, origin = _lines(messages)
+        batch = self.engine.feed(lines)
         self.offset = messages[-1].offset() + 1
+        self.reached = max(self.reached, self.offset)
         return self._outgoing(batch, origin)
 
     def pass_time(self, now_ms: int, caught_up: bool) -> Iterator[Outgoing]:
@@ -114,10 +119,16 @@ class Partition:
         return self._outgoing(engine.close_idle(idle_ms), None)
 
     def changes(self) -> list[Change]:
-        """What the commit writes to the changelog: the state changed since the last, and last the position."""
+        """What the commit writes to the changelog: the state changed since the last, and last the position.
+
+        The first commit of a generation deletes the state of those before.
+        """
         self._position = self._position._replace(offset=self.offset)
+        outdated: list[Change] = [(key, None) for key in self._outdated]
+        self._outdated = []
         puts, deletes = self.engine.changes()
-        return [*changes_of(puts, deletes, self._position.generation), (POSITION_KEY, self._position.dumps())]
+        changed = changes_of(puts, deletes, self._position.generation)
+        return [*outdated, *changed, (POSITION_KEY, self._position.dumps())]
 
     def close(self) -> None:
         """Let go of the store."""

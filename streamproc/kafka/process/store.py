@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from streamproc.errors import StateError
-from streamproc.kafka.process.changelog import POSITION_KEY, Change, Position, state_prefix
+from streamproc.kafka.process.changelog import POSITION_KEY, STATE, Change, Position, generation_of, state_prefix
 from streamproc.store import RocksStore
 
 _CHANGELOG_KEY = b"changelog"
@@ -56,6 +56,10 @@ class PartitionStore:
         """A generation's state, as `Engine.restore` takes it."""
         prefix = state_prefix(generation)
         return ((key[len(prefix) :], value) for key, value in self._db.scan(prefix))
+
+    def outdated(self, generation: int) -> Iterator[bytes]:
+        """Keys of the state of other generations."""
+        return (key for key, _ in self._db.scan(STATE) if generation_of(key) != generation)
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ class Input(NamedTuple):
     partitions: int
     raw_id: str
     state_id: str
+    largest_bytes: int
+    """Of a record that any topic takes."""
 
 
 class Taken(NamedTuple):
@@ -77,8 +80,11 @@ class TakeOver:
         store = self._store(number, end)
         try:
             self._read_tail(number, store, end)
-            start = self._start(number, store, committed)
-            return Partition(number, self._input.partitions, store, start, self._settings.state, self._encoders)
+            start = self._start(number, store.position, committed)
+            partition = Partition(number, self._input.partitions, store, start, self._settings.state, self._encoders)
+            if start != store.position and start.generation:
+                self._warm_up(partition)
+            return partition
         except BaseException:
             store.close()
             raise
@@ -153,47 +159,98 @@ class TakeOver:
             store.write(changes, at)
         return at
 
-    def _start(self, number: int, store: PartitionStore, committed: int | None) -> Position:
-        """Where the partition goes on, by its own position and by the group's offset."""
+    def _start(self, number: int, position: Position | None, committed: int | None) -> Position:
+        """Where the partition goes on: at its position, unless someone has set the group's offset elsewhere."""
+        low, high = self._ends(number)
         config = self._settings.state.canonical()
-        position = store.position
+        fresh = Position(low, 0, self._input.raw_id, self._input.state_id, config)
         if position is None:
-            if committed is not None:
-                raise StateError(
-                    f"the group stands at offset {committed}, but the changelog holds no state",
-                    where=self._where(number),
-                    hint="was the state topic emptied? replay from the raw topic: streamproc replay --to-earliest",
-                )
-            return Position(self._earliest(number), 0, self._input.raw_id, self._input.state_id, config)
-        self._check(position, config, number)
-        if committed is not None and committed != position.offset:
-            raise StateError(
-                f"the group's offset was set to {committed}, the state stands at {position.offset}",
-                where=self._where(number),
-                hint="set the offset back to where the state stands",
+            start = fresh if committed is None else fresh._replace(offset=committed)
+        elif committed is None or committed == position.offset:
+            self._check(position, config, number)
+            start = position
+        else:
+            start = fresh._replace(offset=committed, generation=position.generation + 1)
+            _logger.warning(
+                "partition %d: the group's offset was set to %d, the state stands at %d: generation %d begins",
+                number,
+                committed,
+                position.offset,
+                start.generation,
             )
-        return position
+        if not low <= start.offset <= high:
+            raise StateError(
+                f"offset {start.offset} is to be read next, but the topic holds {low} to {high}: "
+                "records were deleted before they were read, or the topic was made anew",
+                where=f"{self._names.raw}[{number}]",
+                hint="go on from what there is, as a new generation: streamproc replay --to-earliest --execute",
+            )
+        return start
 
     def _check(self, position: Position, config: str, number: int) -> None:
         if position.config != config:
             raise StateError(
                 f"the state was written under another configuration\n  state:   {position.config}\n  current: {config}",
                 where=self._where(number),
-                hint="give the configuration it was written under",
+                hint="give the configuration it was written under, or begin a new generation under the other: "
+                "streamproc replay",
             )
         if position.raw_id != self._input.raw_id:
             raise StateError(
                 f"the state was made from another topic {self._names.raw}: that was deleted and made anew",
                 where=self._where(number),
-                hint="delete the state topic too and create it again, if its offsets are to begin anew",
+                hint="go on with the new one, as a new generation: streamproc replay --to-earliest --execute",
             )
 
-    def _earliest(self, number: int) -> int:
+    def _ends(self, number: int) -> tuple[int, int]:
+        """Start and end of a partition of the raw topic."""
         with told("cannot read the topic's start", f"{self._names.raw}[{number}]"):
-            low, _ = self._consumer.get_watermark_offsets(
+            low, high = self._consumer.get_watermark_offsets(
                 TopicPartition(self._names.raw, number), timeout=ANSWER_SECONDS
             )
-        return int(low)
+        return int(low), int(high)
+
+    def _warm_up(self, partition: Partition) -> None:
+        """Feed a new generation the records of the look-back before its start."""
+        number, start = partition.number, partition.offset
+        low, high = self._ends(number)
+        if low == high:
+            return
+        with told("cannot read the look-back", f"{self._names.raw}[{number}]"):
+            at = self._time_at(number, start, high) - self._settings.lookback_ms
+            asked = [TopicPartition(self._names.raw, number, max(0, at))]
+            [found] = self._consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
+            if 0 <= found.offset < start:
+                for records in self._records(number, found.offset, start):
+                    partition.warm_up([record for record in records if record.offset() < start])
+
+    def _time_at(self, number: int, offset: int, end: int) -> int:
+        """Timestamp of the record at an offset, or of the next one; after the last one, the largest of all."""
+        for records in self._records(number, offset, min(offset + 1, end)):
+            for record in records:
+                return record.timestamp()[1]
+        newest = {TopicPartition(self._names.raw, number): OffsetSpec.max_timestamp()}
+        [answer] = self._admin.list_offsets(newest, request_timeout=ANSWER_SECONDS).values()
+        time_ms: int = answer.result(ANSWER_SECONDS).timestamp
+        return time_ms
+
+    def _records(self, number: int, first: int, end: int) -> Iterator[list[Record]]:
+        """Records of the raw topic from `first` on, at least up to `end`."""
+        self._consumer.assign([TopicPartition(self._names.raw, number, first)])
+        try:
+            at = first
+            while at < end:
+                records = []
+                for message in client.consume(self._consumer, AT_ONCE, WAIT_SECONDS):
+                    error = message.error()
+                    if error is None:
+                        records.append(message)
+                    elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+                        raise KafkaException(error)
+                    at = max(at, message.offset() + (error is None))
+                yield records
+        finally:
+            self._consumer.unassign()
 
 
 class TakeOverThread:

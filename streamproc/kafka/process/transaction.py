@@ -1,5 +1,6 @@
 """A member's transactions: what is produced and committed together, and what to do when that fails."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,15 +24,21 @@ class AbortedError(Exception):
 
 
 class Transaction:
-    """The producer of a member, and its one transaction at a time."""
+    """The producer of a member, and its one transaction at a time.
 
-    def __init__(self, kafka: KafkaConfig, transactional_id: str) -> None:
+    Parameters
+    ----------
+    largest_bytes : of a record that any of the topics takes.
+    """
+
+    def __init__(self, kafka: KafkaConfig, transactional_id: str, largest_bytes: int) -> None:
         own = {
             "transactional.id": transactional_id,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "queue.buffering.max.kbytes": QUEUE_KBYTES,
             "compression.type": "lz4",
             "linger.ms": 5,
+            "message.max.bytes": largest_bytes,
         }
         self._id = transactional_id
         self._producer: Producer = client.producer(kafka, own)
@@ -43,13 +50,13 @@ class Transaction:
         self._call("cannot begin a transaction", self._producer.begin_transaction)
         self.open = True
 
-    def produce(self, outgoing: Iterable[Outgoing]) -> int:
-        """Produce records; how many."""
-        count = 0
+    def produce(self, outgoing: Iterable[Outgoing]) -> Counter[str]:
+        """Produce records; how many for each topic."""
+        counts: Counter[str] = Counter()
         for record in outgoing:
             self._produce(record.topic, record.value, record.key, timestamp=record.timestamp, headers=record.headers)
-            count += 1
-        return count
+            counts[record.topic] += 1
+        return counts
 
     def log(self, topic: str, partition: int, changes: Iterable[Change]) -> list[int]:
         """Produce a partition's changes; the last one's offset is in the list once the transaction is committed."""
