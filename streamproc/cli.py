@@ -435,6 +435,29 @@ def topics_apply(call: Invocation, folder: TopicFiles = None, replication: Repli
         print_out(json.dumps(changes_object(changes)) if call.as_json else changes_table(changes))
 
 
+@command(app, "publish")
+def publish(
+    call: Invocation,
+    inputs: Inputs,
+    follow: Annotated[bool, _switch("--follow", "Go on with files that grow and appear, until stopped.")] = False,
+    speed: Annotated[
+        float | None,
+        Option(min=1e-6, metavar="X", help="Times the pace of the recording.", show_default="as fast as it goes"),
+    ] = None,
+    publisher_id: Annotated[
+        str | None, Option(metavar="ID", help="Whose progress to go on with.", show_default="publish.publisher_id")
+    ] = None,
+) -> None:
+    """Publish recorded lines to the raw topic, each exactly once."""
+    settings = call.settings_with({"publish.publisher_id": publisher_id})
+    from streamproc.kafka.publish import publish_files
+
+    with StopRequest() as stop, call.progress() as progress:
+        summary = publish_files(inputs, settings, follow=follow, speed=speed, progress=progress, stop=stop)
+    call.finish(summary)
+    _exit_if_cut_short(summary, stop)
+
+
 @command(app, "process")
 def process(
     call: Invocation,

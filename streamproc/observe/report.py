@@ -89,7 +89,7 @@ def tell_summary(summary: Mapping[str, Any], output: Path | None, console: "Cons
 
 def sum_line(summary: Mapping[str, Any]) -> str:
     """``records = books + trades + duplicates + rejected`` with the numbers; empty when the summary has none."""
-    if "rejected" not in summary:
+    if not _counts_records(summary):
         return ""
     parts = {name: summary[name] for name in ("records", "books", "trades", "duplicates")}
     parts["rejected"] = sum(summary["rejected"].values())
@@ -97,11 +97,17 @@ def sum_line(summary: Mapping[str, Any]) -> str:
     return f"{records} = {' + '.join(terms)}"
 
 
+def _counts_records(summary: Mapping[str, Any]) -> bool:
+    """Whether it tells what became of each record."""
+    return "books" in summary and "rejected" in summary
+
+
 def _rate_line(summary: Mapping[str, Any]) -> str:
     seconds = summary.get("seconds")
     if not seconds or "records" not in summary:
         return ""
-    rates = [f"{summary['records'] / seconds:,.0f} records/s"]
+    counted = "lines" if "lines" in summary else "records"
+    rates = [f"{summary[counted] / seconds:,.0f} {counted}/s"]
     if "bytes" in summary:
         rates.append(f"{summary['bytes'] / MEGA / seconds:,.1f} MB/s")
     return f"{seconds:,.1f} s: {', '.join(rates)}"
@@ -113,7 +119,7 @@ def _table(summary: Mapping[str, Any]) -> Any:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    for name, value in _rows(summary) if "rejected" in summary else _plain_rows(summary):
+    for name, value in _rows(summary) if _counts_records(summary) else _plain_rows(summary):
         table.add_row(name, value)
     return table
 

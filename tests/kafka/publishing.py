@@ -1,0 +1,152 @@
+"""What tests of the publisher share: publishing, here or in a process of its own, and reading what has come."""
+
+import gzip
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from streamproc.config import Settings
+from streamproc.kafka.names import Names
+from streamproc.kafka.partitioner import partition_of, record_key
+from streamproc.kafka.publish import publish_files
+from streamproc.observe.progress import Progress, QuietProgress
+from streamproc.observe.stop import StopRequest
+from streamproc.simulate import Market, generate
+
+
+def market(seconds: float, **changes: Any) -> bytes:
+    """Lines of a small market."""
+    return b"".join(generate(Market(**({"symbols": 4, "seconds": seconds, "levels": 5} | changes))))
+
+
+def lines_of(content: bytes) -> list[bytes]:
+    """The lines that are to be published: all but blank ones, without a mark at the start of the file."""
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [line for line in lines if line.strip(b" \t\r")]
+
+
+def with_publish(settings: Settings, **changes: Any) -> Settings:
+    """The settings with another section `publish`."""
+    return settings.model_copy(update={"publish": settings.publish.model_copy(update=changes)})
+
+
+def publish(
+    settings: Settings,
+    *inputs: Path | str,
+    follow: bool = False,
+    speed: float | None = None,
+    stop: StopRequest | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Publish here; the summary."""
+    return publish_files(
+        [*map(str, inputs)],
+        settings,
+        follow=follow,
+        speed=speed,
+        progress=progress or QuietProgress(),
+        stop=stop or StopRequest(),
+    )
+
+
+def publish_as_command(settings: Settings, inputs: list[str], follow: bool) -> None:
+    """Publish until the end or a signal, as the command does: for a process of its own."""
+    with StopRequest() as stop:
+        publish(settings, *inputs, follow=follow, stop=stop)
+
+
+class Record(NamedTuple):
+    """A record of the raw topic."""
+
+    partition: int
+    key: bytes | None
+    value: bytes
+    timestamp: int
+
+    @property
+    def lines(self) -> list[bytes]:
+        return self.value.split(b"\n")
+
+
+def records(settings: Settings) -> list[Record]:
+    """All that a reader of committed records sees in the raw topic, partition by partition."""
+    topic = Names(settings.kafka.prefix).raw
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka.bootstrap_servers,
+            "group.id": "tests",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    partitions = consumer.list_topics(topic).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+    found: dict[int, list[Record]] = {number: [] for number in partitions}
+    ended: set[int] = set()
+    while len(ended) < len(partitions):
+        for message in consumer.consume(1, timeout=10):
+            error = message.error()
+            number = message.partition()
+            assert number is not None
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                ended.add(number)
+                continue
+            assert error is None, error
+            value = message.value()
+            assert value is not None
+            found[number].append(Record(number, message.key(), value, message.timestamp()[1]))
+    consumer.close()
+    return [record for number in sorted(found) for record in found[number]]
+
+
+def key_of(line: bytes) -> bytes | None:
+    """The key that a line must have; None where it may have any, as nobody can say for certain whose it is."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    names = (record.get("exchange"), record.get("symbol")) if isinstance(record, dict) else ()
+    told = [name for name in names if isinstance(name, str) and 0 < len(quote(name, safe="")) <= 200]
+    return record_key(*told) if len(told) == 2 else None
+
+
+def assert_published(settings: Settings, wanted: Iterable[bytes]) -> list[Record]:
+    """Each line is there once, under its key, those of a key in their order; the records."""
+    wanted = list(wanted)
+    found = records(settings)
+    assert sorted(line for record in found for line in record.lines) == sorted(wanted)
+    orders: dict[bytes, list[bytes]] = defaultdict(list)
+    for record in found:
+        for line in record.lines:
+            if key_of(line) is not None:
+                assert record.key == key_of(line)
+                orders[record.key or b""].append(line)
+    for key, lines in orders.items():
+        assert lines == [line for line in wanted if key_of(line) == key]
+    partitions = 1 + max(record.partition for record in found)
+    assert all(record.key is None or record.partition < partitions for record in found)
+    return found
+
+
+def partition_agrees(record: Record, partitions: int) -> bool:
+    """Whether a record is where its key belongs."""
+    return record.key is None or record.partition == partition_of(record.key, partitions)
+
+
+def packed(content: bytes) -> bytes:
+    """Some content as a gzip file."""
+    return gzip.compress(content, 1)
+
+
+def kill(pid: int | None) -> None:
+    """End a process as a power cut would."""
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
