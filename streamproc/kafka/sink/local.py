@@ -1,0 +1,123 @@
+"""An output on a file system: `link` makes what must not be there yet, `rename` publishes."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from streamproc.crash import crash_point
+from streamproc.kafka.sink.storage import Move
+from streamproc.parquet.files import cannot_write, fsync
+
+
+class LocalStorage:
+    """A folder. Its file system must have hard links."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+
+    def draft(self, folder: str) -> Path:
+        """The pending folder itself: what is written there needs not be moved."""
+        path = self._output / folder
+        self._make(path)
+        return path
+
+    def put(self, folder: str) -> None:
+        """Make the folder's files durable, with the names of all folders down to them."""
+        path = self._output / folder
+        for inner, _, names in os.walk(path, topdown=False):
+            for name in (*names, "."):
+                fsync(Path(inner, name))
+        self._fsync_above([folder])
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write it beside, then link it: of several that try, one succeeds, and nobody sees half of it."""
+        path = self._output / name
+        beside = self._beside(path, content)
+        crash_point("sink.after_draft")
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        finally:
+            beside.unlink(missing_ok=True)
+        crash_point("sink.after_link")
+        fsync(path.parent)
+        return True
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write it beside, then rename it."""
+        path = self._output / name
+        beside = self._beside(path, content)
+        try:
+            os.replace(beside, path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        fsync(path.parent)
+
+    def read(self, name: str) -> bytes | None:
+        """The file's content."""
+        try:
+            return (self._output / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def publish(self, moves: Sequence[Move]) -> None:
+        """Rename each, then make the names durable."""
+        moved = [move.final for move in moves if self._moved(move)]
+        self._fsync_above(moved)
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, sorted."""
+        try:
+            return sorted(os.listdir(self._output / folder))
+        except FileNotFoundError:
+            return []
+
+    def delete(self, folder: str) -> None:
+        """Delete; another process may be doing the same."""
+        shutil.rmtree(self._output / folder, ignore_errors=True)
+
+    def _moved(self, move: Move) -> bool:
+        final, pending = self._output / move.final, self._output / move.pending
+        if not pending.exists():
+            return False
+        self._make(final.parent)
+        try:
+            os.replace(pending, final)
+        except FileNotFoundError:  # another process has moved it meanwhile
+            return False
+        except OSError as error:
+            raise cannot_write(final, error) from error
+        crash_point("sink.after_rename")
+        return True
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+
+    def _beside(self, path: Path, content: bytes) -> Path:
+        """A durable file of a name that nobody else has, in the same folder."""
+        beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+        if not path.parent.is_dir():
+            self._make(path.parent)
+            self._fsync_above([path.relative_to(self._output).as_posix()])
+        try:
+            beside.write_bytes(content)
+            fsync(beside)
+        except BaseException as error:
+            beside.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise cannot_write(path, error) from error
+            raise
+        return beside
+
+    def _fsync_above(self, names: Iterable[str]) -> None:
+        """Make names durable, and those of their folders up to the output."""
+        for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}, reverse=True):
+            fsync(self._output / parent)

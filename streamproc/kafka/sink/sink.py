@@ -1,0 +1,321 @@
+"""The sink's loop: consume, collect, commit what is due; partitions that come and go."""
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from streamproc.config import Settings
+from streamproc.crash import crash_point
+from streamproc.errors import DataError, StreamprocError
+from streamproc.kafka import client
+from streamproc.kafka.client import BrokerError, Record, told
+from streamproc.kafka.names import Names
+from streamproc.kafka.sink.chain import Source
+from streamproc.kafka.sink.collect import Collector, RejectCollector, RowCollector
+from streamproc.kafka.sink.local import LocalStorage
+from streamproc.kafka.sink.output import claim
+from streamproc.kafka.sink.partition import Partition
+from streamproc.kafka.sink.rows import RowReader
+from streamproc.kafka.sink.storage import Storage
+from streamproc.kafka.topics import Topic, check_topics
+from streamproc.observe.stop import StopRequest
+from streamproc.schema import Stream
+
+ROLES = ("hf", "bars", "dlq")
+RECORDS_AT_ONCE = 2_000
+QUEUED_KBYTES = 65_536
+WAIT_SECONDS = 0.2
+ANSWER_SECONDS = 30.0
+SEEK_SECONDS = 10.0
+END_SECONDS = 10.0
+"""After a change of leader the log's end may be told too low for a moment."""
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Sink:
+    """A member of the sinks' group, from its start to its end.
+
+    Parameters
+    ----------
+    topics : gives the topics by role as the brokers have them now; asked again at each assignment.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        topics: Callable[[], Mapping[str, Topic]],
+        stop: StopRequest,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._settings = settings
+        self._names = Names(settings.kafka.prefix)
+        self._roles = {f"{settings.kafka.prefix}.{role}": role for role in ROLES}
+        streams: tuple[Stream, ...] = ("hf", "bars")
+        self._readers = {stream: RowReader(stream, settings.state) for stream in streams}
+        self._storage = storage
+        self._topics = topics
+        self._stop = stop
+        self._clock = clock
+        self._partitions: dict[Place, Partition] = {}
+        self._fresh: set[Place] = set()
+        """Assigned within the present call of `consume`."""
+        self._failed: StreamprocError | None = None
+        self._consumer: Consumer = client.consumer(settings.kafka, self._properties())
+
+    def _properties(self) -> dict[str, Any]:
+        sink = self._settings.sink
+        own: dict[str, Any] = {
+            "group.id": self._names.sink_group,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "queued.max.messages.kbytes": QUEUED_KBYTES,
+            "fetch.queue.backoff.ms": 5,
+        }
+        if sink.member_id:
+            own["client.id"] = sink.member_id
+        if sink.group_protocol == "classic":
+            return own | {"partition.assignment.strategy": "cooperative-sticky"}
+        return own | {"group.protocol": "consumer"}
+
+    def run(self) -> None:
+        """Work until stopped; commit what is held, and leave."""
+        try:
+            with told("cannot join the group", self._names.sink_group):
+                self._consumer.subscribe(
+                    [*self._roles], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                )
+            while not self._stop.requested:
+                self._turn()
+            for partition in self._partitions.values():
+                self._commit(partition)
+            self._hint(wait=True)
+        finally:
+            self._partitions.clear()  # closing revokes them: what is not committed by now is left to the next owner
+            self._consumer.close()
+
+    def _turn(self) -> None:
+        """Take what has come, and commit what is due."""
+        self._fresh.clear()
+        by_place, ends = self._sorted(client.consume(self._consumer, RECORDS_AT_ONCE, WAIT_SECONDS))
+        if self._failed:
+            raise self._failed
+        for place, records in by_place.items():
+            if place in self._fresh:  # they may be of an assignment before: read them again, from where it begins
+                self._rewind(self._partitions[place])
+                continue
+            self._partitions[place].add(records)
+        for place, end in ends.items():
+            if place in self._partitions and place not in self._fresh:
+                self._partitions[place].reach(end)
+        self._commit_due()
+        self._hint()
+
+    def _sorted(self, messages: Iterable[Record]) -> tuple[dict[Place, list[Record]], dict[Place, int]]:
+        """Records by partition, of those that are owned, and from where these stand; ends of the log that were met."""
+        found: dict[Place, list[Record]] = defaultdict(list)
+        ends: dict[Place, int] = {}
+        for message in messages:
+            place = message.topic(), message.partition()
+            error = message.error()
+            if error is None:
+                partition = self._partitions.get(place)
+                if partition is not None and message.offset() >= partition.next:
+                    found[place].append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ends[place] = message.offset()
+            else:
+                self._meet(error, message)
+        return found, ends
+
+    def _meet(self, error: KafkaError, message: Record) -> None:
+        """An error among the records: one that passes is told, any other is the end."""
+        if error.retriable() or error.code() in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+            _logger.warning("Kafka: %s", error.str())
+            return
+        where = f"{message.topic()}[{message.partition()}]" if message.topic() else self._names.sink_group
+        raise BrokerError(error, "cannot read", where)
+
+    def _commit_due(self) -> None:
+        sink = self._settings.sink
+        for partition in self._partitions.values():
+            if partition.is_due(sink):
+                self._commit(partition)
+        self._commit_largest()
+
+    def _commit_largest(self) -> None:
+        """When too much is in memory, commit the largest segments until half of it is free."""
+        by_size = sorted(self._partitions.values(), key=lambda partition: partition.collected.bytes)
+        room = 1.0
+        while by_size and self._fill() > room:
+            self._commit(by_size.pop())
+            room = 0.5
+
+    def _fill(self) -> float:
+        """How much of the memory for rows is in use."""
+        sink = self._settings.sink
+        held = [partition.collected for partition in self._partitions.values()]
+        return max(sum(one.rows for one in held) / sink.buffer_rows, sum(one.bytes for one in held) / sink.buffer_bytes)
+
+    def _commit(self, partition: Partition) -> None:
+        """Commit a segment, or go where another process has brought the chain."""
+        rows = partition.collected.rows
+        if not rows:
+            return
+        files = partition.commit()
+        if files is None:
+            _logger.warning("%s: another sink has committed from offset %d", partition.source, partition.start)
+            partition.restart()
+            self._rewind(partition)
+            self.counts["lost_segments"] += 1
+            return
+        role = self._roles[partition.source.topic]
+        self.counts[f"{role}_rows"] += rows
+        self.counts["segments"] += 1
+        self.counts["files"] += files
+
+    def _hint(self, wait: bool = False) -> None:
+        """Tell Kafka how far the files are. Nothing depends on it."""
+        news = [partition for partition in self._partitions.values() if partition.done != partition.hinted]
+        if not news:
+            return
+        offsets = [TopicPartition(one.source.topic, one.source.partition, one.done) for one in news]
+        for partition in news:
+            partition.hinted = partition.done
+        try:
+            if wait:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            _logger.info("the group's offsets were not taken: %s", error.args[0].str())
+        crash_point("sink.after_hint")
+
+    def _rewind(self, partition: Partition) -> None:
+        """Fetch from where the partition stands."""
+        source = partition.source
+        deadline = self._clock() + SEEK_SECONDS
+        while True:
+            try:
+                self._consumer.seek(TopicPartition(source.topic, source.partition, partition.next))
+            except KafkaException as error:
+                if self._clock() >= deadline:
+                    raise BrokerError(error.args[0], "cannot seek", str(source)) from error
+                time.sleep(0.01)
+            else:
+                return
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        try:
+            topics = self._topics() if assigned else {}
+            opened = [self._opened(topics, one.topic, one.partition) for one in assigned]
+        except StreamprocError as error:
+            self._failed = error  # raised once the call that runs this has returned
+            return
+        for partition in opened:
+            place = partition.source.topic, partition.source.partition
+            self._partitions[place] = partition
+            self._fresh.add(place)
+            _logger.info("%s: from offset %d", partition.source, partition.next)
+        consumer.incremental_assign([TopicPartition(*place, self._partitions[place].next) for place in self._fresh])
+
+    def _opened(self, topics: Mapping[str, Topic], topic: str, number: int) -> Partition:
+        """A partition, its chain walked, and found to fit to the log."""
+        role = self._roles[topic]
+        source = Source(topic, topics[role].id, number)
+        partition = Partition(
+            source,
+            f"{role}-{number:05d}",
+            self._storage,
+            self._collector(role),
+            lambda: self._log(source)[0],
+            self._clock,
+        )
+        self._check_log(partition)
+        return partition
+
+    def _collector(self, role: str) -> Collector:
+        settings = self._settings
+        for stream, reader in self._readers.items():
+            if stream == role:
+                return RowCollector(stream, settings.state, settings.sink, reader)
+        return RejectCollector(self._names.raw)
+
+    def _log(self, source: Source) -> tuple[int, int]:
+        """First offset of the log, and its end."""
+        with told("cannot read the topic's offsets", str(source)):
+            first, end = self._consumer.get_watermark_offsets(
+                TopicPartition(source.topic, source.partition), timeout=ANSWER_SECONDS
+            )
+        return int(first), int(end)
+
+    def _check_log(self, partition: Partition) -> None:
+        """The chain must end within the log: before it rows are lost, behind it they are not the chain's."""
+        deadline = self._clock() + END_SECONDS
+        first, end = self._log(partition.source)
+        while partition.next > end and self._clock() < deadline:
+            time.sleep(0.2)
+            first, end = self._log(partition.source)
+        if partition.next < first:
+            raise DataError(
+                f"the rows from offset {partition.next} on were deleted from the topic before a sink had read them: "
+                f"it begins at {first}",
+                where=str(partition.source),
+                hint="process the lost part of the raw topic again with `streamproc replay`, into an output of its own",
+            )
+        if partition.next > end:
+            raise DataError(
+                f"the output has rows up to offset {partition.next}, but the topic ends at {end}",
+                where=str(partition.source),
+                hint="was the topic restored from an older copy? give the output that belongs to it, or an empty one",
+            )
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        try:
+            for partition in self._found(revoked):
+                self._commit(partition)
+            self._hint(wait=True)
+        except StreamprocError as error:
+            self._failed = error
+        self._drop(revoked)
+        consumer.incremental_unassign(revoked)
+
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        """Others own them by now, and read again what was not committed."""
+        self._drop(lost)
+        consumer.incremental_unassign(lost)
+
+    def _found(self, partitions: Iterable[TopicPartition]) -> list[Partition]:
+        places = [(one.topic, one.partition) for one in partitions]
+        return [self._partitions[place] for place in places if place in self._partitions]
+
+    def _drop(self, gone: Iterable[TopicPartition]) -> None:
+        for one in gone:
+            self._partitions.pop((one.topic, one.partition), None)
+
+
+def sink(settings: Settings, output: Path, stop: StopRequest) -> dict[str, Any]:
+    """Write rows and dead letters of the topics into an output until stopped; what was done.
+
+    Raises `TopicsError` where the topics are not as they must be, `DataError` for what cannot be written or is no row,
+    `BrokerError` for what Kafka refuses.
+    """
+    topics = partial(check_topics, client.admin(settings.kafka), settings.kafka, ROLES)
+    topics()
+    storage = LocalStorage(output)
+    claim(output, storage, settings.sink)
+    member = Sink(settings, storage, topics, stop)
+    member.run()
+    names = ("hf_rows", "bars_rows", "dlq_rows", "segments", "files", "lost_segments")
+    return {name: member.counts[name] for name in names}
