@@ -1,15 +1,18 @@
 """Clients of Kafka: their properties, and Kafka's errors as errors of ours."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol, cast
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, TypeVar, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from streamproc.config import KafkaConfig
 from streamproc.errors import StreamprocError
+
+T = TypeVar("T")
 
 Headers = list[tuple[str, bytes]]
 
@@ -61,6 +64,26 @@ _HINTS = {
 }
 
 
+_PASSING = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._WAIT_COORD,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+}
+"""Errors that pass, though librdkafka does not mark them so everywhere."""
+
+
 class BrokerError(StreamprocError):
     """What Kafka refuses or fails to do.
 
@@ -87,9 +110,27 @@ def told(what: str, where: str = "") -> Iterator[None]:
         raise BrokerError(error.args[0], what, where) from error
 
 
+def passes(error: KafkaError) -> bool:
+    """Whether an error is one of a broker that starts, hands over or cannot be reached just now."""
+    return error.retriable() or error.code() in _PASSING
+
+
+def patiently(call: Callable[[], T], seconds: float) -> T:
+    """What a call gives, made again for some time where a broker is not ready for it: one that starts or hands over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if not passes(error.args[0]) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
+
+
 def properties(kafka: KafkaConfig, own: Mapping[str, Any]) -> dict[str, Any]:
     """Properties of a client: `own`, what the user adds, and what the user may not change."""
-    return {"client.id": "streamproc", **own, **kafka.properties, "bootstrap.servers": kafka.bootstrap_servers}
+    ours = {"client.id": "streamproc", "reconnect.backoff.ms": 500}
+    return ours | dict(own) | kafka.properties | {"bootstrap.servers": kafka.bootstrap_servers}
 
 
 def admin(kafka: KafkaConfig) -> AdminClient:
@@ -117,3 +158,19 @@ def producer(kafka: KafkaConfig, own: Mapping[str, Any]) -> Producer:
 def consume(consumer: Consumer, most: int, timeout_s: float) -> list[Record]:
     """Records and errors that have come: returns when there are `most`, or when the time is up."""
     return cast(list[Record], consumer.consume(most, timeout=timeout_s))
+
+
+def listed_offsets(
+    client: AdminClient, asked: Mapping[TopicPartition, OffsetSpec], isolation: IsolationLevel, timeout_s: float
+) -> dict[tuple[str, int], ListOffsetsResultInfo]:
+    """Offsets of partitions by topic and number. After an error the cluster is asked for its leaders anew.
+
+    An admin client goes on with the leaders' epochs that it knows, and brokers that have restarted refuse these.
+    """
+    try:
+        answers = client.list_offsets(dict(asked), isolation_level=isolation, request_timeout=timeout_s)
+        return {(one.topic, one.partition): answer.result(timeout_s) for one, answer in answers.items()}
+    except KafkaException:
+        with suppress(KafkaException):
+            client.list_topics(timeout=timeout_s)
+        raise

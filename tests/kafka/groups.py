@@ -15,11 +15,14 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from streamproc import read
-from streamproc.config import Settings
-from streamproc.kafka.client import consume
+from streamproc.config import KafkaConfig, Settings
+from streamproc.kafka.client import consume, patiently, producer
 from streamproc.kafka.names import Names
 from streamproc.kafka.partitioner import record_key
+from streamproc.kafka.process import member
 from streamproc.kafka.process.member import process
+from streamproc.kafka.process.partition import Outgoing
+from streamproc.kafka.process.transaction import Transaction
 from streamproc.observe.stop import StopRequest
 
 
@@ -65,6 +68,26 @@ def be_member(settings: Settings) -> None:
         process(settings, stop)
 
 
+def be_member_without_transactions(settings: Settings) -> None:
+    """The same member, but its rows are in no transaction: what a test is held against."""
+
+    class Unsafe(Transaction):
+        def __init__(self, kafka: KafkaConfig, transactional_id: str, largest_bytes: int) -> None:
+            super().__init__(kafka, transactional_id, largest_bytes)
+            self._plain = producer(kafka, {})
+
+        def produce(self, outgoing: Iterable[Outgoing]) -> Counter[str]:
+            counts: Counter[str] = Counter()
+            for record in outgoing:
+                self._plain.produce(record.topic, record.value, record.key, timestamp=record.timestamp)
+                counts[record.topic] += 1
+            self._plain.flush()
+            return counts
+
+    member.Transaction = Unsafe  # type: ignore[attr-defined,misc]
+    be_member(settings)
+
+
 @dataclass
 class RunningMember:
     """A member in a thread of its own."""
@@ -91,14 +114,14 @@ def running_member(settings: Settings) -> Iterator[RunningMember]:
         except BaseException as error:
             failed.append(error)
 
-    member = RunningMember(threading.Thread(target=work), failed)
-    member.thread.start()
+    running = RunningMember(threading.Thread(target=work), failed)
+    running.thread.start()
     try:
-        yield member
+        yield running
     finally:
         stop.request()
-        member.thread.join(60)
-        assert not member.thread.is_alive()
+        running.thread.join(60)
+        assert not running.thread.is_alive()
         if failed:
             raise failed[0]
 
@@ -140,7 +163,8 @@ def committed(settings: Settings) -> int:
     consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": names.process_group})
     try:
         partitions = consumer.list_topics(names.raw, timeout=10).topics[names.raw].partitions
-        answers = consumer.committed([TopicPartition(names.raw, number) for number in partitions], timeout=10)
+        asked = [TopicPartition(names.raw, number) for number in partitions]
+        answers = patiently(lambda: consumer.committed(asked, timeout=10), seconds=30)
         return sum(max(0, answer.offset) for answer in answers)
     finally:
         consumer.close()
@@ -192,10 +216,9 @@ def dead_letters(settings: Settings) -> Counter[tuple[str, bytes]]:
     return found
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60, member: "RunningMember | None" = None) -> None:
-    """Wait until something holds; in vain when the member ends before."""
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert member is None or member.thread.is_alive(), "the member has ended"
         assert time.monotonic() < deadline, "it never came about"
         time.sleep(0.05)

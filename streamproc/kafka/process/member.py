@@ -4,6 +4,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, To
 from streamproc.config import Settings
 from streamproc.crash import crash_point
 from streamproc.kafka import client
-from streamproc.kafka.client import BrokerError, Record, told
+from streamproc.kafka.client import BrokerError, Record, passes, told
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.identity import Home
 from streamproc.kafka.process.partition import Outgoing, Partition
@@ -110,7 +111,8 @@ class Member:
         try:
             while not self._stop.requested:
                 self._turn()
-            self._commit()
+            with suppress(AbortedError):  # its input is taken again at the next start
+                self._commit()
         finally:
             self._close()
 
@@ -123,7 +125,7 @@ class Member:
         self._running.clear()
 
     def _turn(self) -> None:
-        """Take what has come, and commit when it is time."""
+        """Take what has come, unless the transaction is aborted on the way."""
         if not self._transaction.open:
             # A rebalance after this makes it stale, and what was consumed under it is refused or thrown away.
             self._group = self._consumer.consumer_group_metadata()
@@ -131,6 +133,14 @@ class Member:
             self._due = self._clock() + self._settings.commit_interval
         most = min(RECORDS_AT_ONCE, self._settings.commit_records - self._uncommitted["records"])
         messages = client.consume(self._consumer, most, max(0.0, self._due - self._clock()))
+        try:
+            self._take(messages)
+        except AbortedError as error:
+            _logger.warning("a transaction was aborted, its input is taken again: %s", error)
+            self._go_back()
+
+    def _take(self, messages: list[Record]) -> None:
+        """Feed what has come, and commit when it is time."""
         self._adopt()
         by_partition = self._sorted(messages)
         if self._rebalanced and not self._transaction.open:
@@ -166,7 +176,7 @@ class Member:
         if _ID_IS_TAKEN in error.str() and self._clock() < self._taken_until:
             self._join_again()
             return
-        if error.retriable() or error.code() in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+        if passes(error):
             _logger.warning("Kafka: %s", error.str())
             return
         where = f"{message.topic()}[{message.partition()}]" if message.topic() else self._names.raw
@@ -195,14 +205,9 @@ class Member:
             self._uncommitted[_COUNTED[topic.removeprefix(f"{self._names.prefix}.")]] += count
 
     def _commit(self) -> None:
-        """Commit what is open; or, when that is refused, go back to where Kafka stands."""
-        if not self._transaction.open:
-            return
-        try:
+        """Commit what is open. `AbortedError` when that is refused."""
+        if self._transaction.open:
             self._commit_touched()
-        except AbortedError as error:
-            _logger.warning("a transaction was aborted, its input is taken again: %s", error)
-            self._go_back()
         self._touched.clear()
         self._uncommitted.clear()
 
@@ -273,7 +278,11 @@ class Member:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
-        self._commit()
+        try:
+            self._commit()
+        except AbortedError as error:
+            _logger.warning("a transaction was aborted, its input is taken again: %s", error)
+            self._go_back()
         self._drop(partitions)
         consumer.incremental_unassign(partitions)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from streamproc.kafka.client import listed_offsets
 from streamproc.kafka.process.partition import Outgoing, Partition
 
 LOOK_SECONDS = 1.0
@@ -56,7 +57,5 @@ class QuietWatch:
         if not numbers:
             return {}
         asked = {TopicPartition(self._topic, number): OffsetSpec.latest() for number in numbers}
-        answers = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_SECONDS
-        )
-        return {one.partition: answer.result(ANSWER_SECONDS).offset for one, answer in answers.items()}
+        answers = listed_offsets(self._admin, asked, IsolationLevel.READ_UNCOMMITTED, ANSWER_SECONDS)
+        return {number: answer.offset for (_, number), answer in answers.items()}

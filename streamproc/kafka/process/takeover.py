@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from streamproc.config import Settings
 from streamproc.errors import StateError
 from streamproc.kafka import client
-from streamproc.kafka.client import Record, told
+from streamproc.kafka.client import Record, listed_offsets, passes, patiently, told
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.changelog import Change, Position
 from streamproc.kafka.process.partition import Encoders, Partition
@@ -99,7 +99,7 @@ class TakeOver:
     def _committed(self, number: int) -> int | None:
         with told("cannot read the group's offsets", self._names.process_group):
             asked = [TopicPartition(self._names.raw, number)]
-            [answer] = self._consumer.committed(asked, timeout=ANSWER_SECONDS)
+            [answer] = patiently(lambda: self._consumer.committed(asked, timeout=ANSWER_SECONDS), ANSWER_SECONDS)
             if answer.error:
                 raise KafkaException(answer.error)
         offset: int = answer.offset
@@ -108,11 +108,11 @@ class TakeOver:
     def _end(self, number: int) -> int:
         with told("cannot read the changelog's end", self._where(number)):
             asked = {TopicPartition(self._names.state, number): OffsetSpec.latest()}
-            [answer] = self._admin.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_SECONDS
-            ).values()
-            end: int = answer.result(ANSWER_SECONDS).offset
-        return end
+            return patiently(lambda: self._listed(asked, IsolationLevel.READ_UNCOMMITTED).offset, ANSWER_SECONDS)
+
+    def _listed(self, asked: dict[TopicPartition, OffsetSpec], isolation: IsolationLevel) -> ListOffsetsResultInfo:
+        [answer] = listed_offsets(self._admin, asked, isolation, ANSWER_SECONDS).values()
+        return answer
 
     def _store(self, number: int, end: int) -> PartitionStore:
         """The partition's store, made anew where it does not belong to the changelog as it is."""
@@ -132,16 +132,14 @@ class TakeOver:
         if at >= end:
             return
         with told("cannot read the changelog", self._where(number)):
-            self._consumer.assign([TopicPartition(self._names.state, number, self._first(number, at))])
+            self._consumer.assign(
+                [TopicPartition(self._names.state, number, max(at, self._watermarks(self._names.state, number)[0]))]
+            )
             try:
                 while at < end:
                     at = self._apply(store, client.consume(self._consumer, AT_ONCE, WAIT_SECONDS), at)
             finally:
                 self._consumer.unassign()
-
-    def _first(self, number: int, at: int) -> int:
-        low, _ = self._consumer.get_watermark_offsets(TopicPartition(self._names.state, number), timeout=ANSWER_SECONDS)
-        return max(low, at)
 
     def _apply(self, store: PartitionStore, messages: list[Record], at: int) -> int:
         """Apply records; the place after them. The end of a partition stands after its control records too."""
@@ -153,7 +151,7 @@ class TakeOver:
                 at = message.offset() + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 at = max(at, message.offset())
-            elif error.fatal() or not error.retriable():
+            elif not passes(error):
                 raise KafkaException(error)
         if messages:
             store.write(changes, at)
@@ -205,9 +203,13 @@ class TakeOver:
     def _ends(self, number: int) -> tuple[int, int]:
         """Start and end of a partition of the raw topic."""
         with told("cannot read the topic's start", f"{self._names.raw}[{number}]"):
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._names.raw, number), timeout=ANSWER_SECONDS
-            )
+            return self._watermarks(self._names.raw, number)
+
+    def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
+        asked = TopicPartition(topic, number)
+        low, high = patiently(
+            lambda: self._consumer.get_watermark_offsets(asked, timeout=ANSWER_SECONDS), ANSWER_SECONDS
+        )
         return int(low), int(high)
 
     def _warm_up(self, partition: Partition) -> None:
@@ -230,9 +232,7 @@ class TakeOver:
             for record in records:
                 return record.timestamp()[1]
         newest = {TopicPartition(self._names.raw, number): OffsetSpec.max_timestamp()}
-        [answer] = self._admin.list_offsets(newest, request_timeout=ANSWER_SECONDS).values()
-        time_ms: int = answer.result(ANSWER_SECONDS).timestamp
-        return time_ms
+        return patiently(lambda: self._listed(newest, IsolationLevel.READ_COMMITTED).timestamp, ANSWER_SECONDS)
 
     def _records(self, number: int, first: int, end: int) -> Iterator[list[Record]]:
         """Records of the raw topic from `first` on, at least up to `end`."""
@@ -245,7 +245,7 @@ class TakeOver:
                     error = message.error()
                     if error is None:
                         records.append(message)
-                    elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+                    elif error.code() != KafkaError._PARTITION_EOF and not passes(error):
                         raise KafkaException(error)
                     at = max(at, message.offset() + (error is None))
                 yield records

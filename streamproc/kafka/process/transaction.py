@@ -1,21 +1,28 @@
 """A member's transactions: what is produced and committed together, and what to do when that fails."""
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from streamproc.config import KafkaConfig
 from streamproc.kafka import client
-from streamproc.kafka.client import BrokerError
+from streamproc.kafka.client import BrokerError, patiently, told
 from streamproc.kafka.process.changelog import Change
 from streamproc.kafka.process.partition import Outgoing
 
 TRANSACTION_TIMEOUT_MS = 10_000
 """An orphaned transaction holds readers and successors back no longer."""
 
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 5.0
+"""How long a call waits before it is made again."""
+UNCERTAIN_SECONDS = 2 * TRANSACTION_TIMEOUT_MS / 1000
+"""A call that has not ended by then never will: brokers have aborted the transaction, or committed it."""
+SETTLE_SECONDS = 120.0
+MOST_RENEWALS, RENEWALS_SECONDS = 5, 60.0
 QUEUE_KBYTES = 65_536
 
 
@@ -40,13 +47,24 @@ class Transaction:
             "linger.ms": 5,
             "message.max.bytes": largest_bytes,
         }
-        self._id = transactional_id
-        self._producer: Producer = client.producer(kafka, own)
+        self._kafka, self._own, self._id = kafka, own, transactional_id
+        self._renewed: deque[float] = deque(maxlen=MOST_RENEWALS)
         self.open = False
-        self._call("cannot begin transactions", self._producer.init_transactions, ANSWER_SECONDS)
+        self._producer = self._made()
+
+    def _made(self) -> Producer:
+        """A producer that has settled whatever the one before it with this id has left."""
+        made = client.producer(self._kafka, self._own)
+        with told("cannot begin transactions", self._id):
+            patiently(lambda: made.init_transactions(ANSWER_SECONDS), SETTLE_SECONDS)
+        self._broken = False
+        return made
 
     def begin(self) -> None:
-        """Open it."""
+        """Open it, with a new producer where the last one is broken."""
+        if self._broken:
+            self._renewed.append(time.monotonic())
+            self._producer = self._made()
         self._call("cannot begin a transaction", self._producer.begin_transaction)
         self.open = True
 
@@ -73,19 +91,24 @@ class Transaction:
 
     def commit(self, offsets: list[TopicPartition], group: Any) -> None:
         """Commit with the offsets. Records that could not be delivered fail it. `AbortedError` when it is aborted."""
+        self._flush()
         self._call("cannot commit", self._producer.send_offsets_to_transaction, offsets, group, ANSWER_SECONDS)
-        self._call("cannot commit", self._producer.commit_transaction, ANSWER_SECONDS)
+        self._call("cannot commit", self._producer.commit_transaction)
         self.open = False
+
+    def _flush(self) -> None:
+        """Wait until all is delivered; not for ever, for after some outages a producer no longer finds its way."""
+        if self._producer.flush(TRANSACTION_TIMEOUT_MS / 1000):
+            self._producer.purge()
+            self._broken, self.open = True, False
+            raise AbortedError("records could not be delivered in time")
 
     def abort(self) -> None:
         """Abort what is open."""
         if self.open:
             self.open = False
-            self._call("cannot abort a transaction", self._producer.abort_transaction, ANSWER_SECONDS)
-
-    def poll(self) -> None:
-        """Let delivery reports come in."""
-        self._producer.poll(0)
+            with suppress(AbortedError):
+                self._call("cannot abort a transaction", self._producer.abort_transaction)
 
     def _produce(self, topic: str, value: bytes | None, key: bytes | None, **rest: Any) -> None:
         while True:
@@ -93,22 +116,39 @@ class Transaction:
                 self._producer.produce(topic, value, key, **rest)
             except BufferError:  # the queue is full: a slow broker slows the member
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                self._give_up(error, "cannot produce")
             else:
                 return
 
-    def _call(self, what: str, method: Any, *arguments: Any) -> None:
+    def _call(self, what: str, method: Callable[..., object], *arguments: Any) -> None:
         """Call until it succeeds or cannot. Calls that end transactions go on where they were when called again."""
+        deadline = time.monotonic() + UNCERTAIN_SECONDS
         while True:
             try:
                 method(*arguments)
             except KafkaException as error:
-                fault = error.args[0]
-                if fault.fatal():
-                    raise BrokerError(fault, what, self._id) from error
-                if fault.txn_requires_abort():
-                    self.abort()
-                    raise AbortedError(fault.str()) from error
-                if not fault.retriable():
-                    raise BrokerError(fault, what, self._id) from error
+                if not error.args[0].retriable():
+                    self._give_up(error, what)
+                if time.monotonic() >= deadline:
+                    self._broken, self.open = True, False
+                    raise AbortedError(f"its end is uncertain: {error.args[0].str()}") from error
             else:
                 return
+
+    def _give_up(self, error: KafkaException, what: str) -> NoReturn:
+        """Abort, or let go of the producer, and raise `AbortedError`; `BrokerError` where no other would do better.
+
+        A producer is broken when its transaction has timed out, as in an outage. That looks as if another had its id;
+        so does another process that has it, and that is an error when it happens again and again.
+        """
+        fault = error.args[0]
+        if fault.fatal():
+            self._broken, self.open = True, False
+            if len(self._renewed) == MOST_RENEWALS and time.monotonic() - self._renewed[0] < RENEWALS_SECONDS:
+                raise BrokerError(fault, what, self._id) from error
+        elif fault.txn_requires_abort():
+            self.abort()
+        else:
+            raise BrokerError(fault, what, self._id) from error
+        raise AbortedError(fault.str()) from error

@@ -1,0 +1,164 @@
+"""Members and brokers that stop, die and come back: the rows stay those of `run`."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+
+from streamproc.config import Settings
+from streamproc.kafka.names import Names
+from streamproc.local.run import process_files
+from streamproc.simulate import Market, generate
+from tests.children import begin
+from tests.kafka.groups import (
+    be_member,
+    be_member_without_transactions,
+    committed,
+    eventually,
+    fill_raw,
+    read_topic,
+    rows_of,
+    rows_of_run,
+    running_member,
+    with_process,
+)
+from tests.kafka.topics import make_topics
+
+MARKET = Market(symbols=8, seconds=120, levels=5, rate_hz=8, seed=21)
+PARTITIONS = 6
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[bytes]:
+    return b"".join(generate(MARKET)).splitlines()
+
+
+@pytest.fixture(scope="module")
+def whole(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "lines.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
+    config = Settings(state={"bar_idle_close": None})
+    process_files([str(folder / "lines.ndjson")], folder / "out", settings=config, flush=False)
+    return folder / "out"
+
+
+def differences(settings: Settings, whole: Path) -> dict[str, tuple[int, int]]:
+    """Rows lost and rows too many, by stream."""
+    found = {}
+    for stream in ("hf", "bars"):
+        rows, wanted = rows_of(settings, stream), rows_of_run(whole, stream)
+        found[stream] = ((wanted - rows).total(), (rows - wanted).total())
+    return found
+
+
+NONE_LOST_OR_DOUBLED = {"hf": (0, 0), "bars": (0, 0)}
+
+
+@contextmanager
+def members(work: Callable[[Settings], None], all_settings: list[Settings]) -> Iterator[list[ForkServerProcess]]:
+    """Members in processes of their own, killed at the end."""
+    processes = [begin(work, one) for one in all_settings]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            if process.is_alive():
+                os.kill(process.pid or 0, signal.SIGCONT)
+                process.kill()
+            process.join()
+
+
+def feed_slowly(settings: Settings, lines: list[bytes], seconds: float) -> threading.Thread:
+    """Lines into the raw topic over some time."""
+
+    def work() -> None:
+        pieces = 40
+        size = -(-len(lines) // pieces)
+        for start in range(0, len(lines), size):
+            fill_raw(settings, lines[start : start + size])
+            time.sleep(seconds / pieces)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def killed_at_random(
+    settings: Settings, lines: list[bytes], folder: Path, work: Callable[[Settings], None], seed: int
+) -> None:
+    """Three members under load, one killed every second and started again; then they finish."""
+    chance = random.Random(seed)
+    all_settings = [
+        with_process(settings, folder / str(number), commit_interval=0.05, commit_records=200, group_protocol="classic")
+        for number in range(3)
+    ]
+    with members(work, all_settings) as processes:
+        feeder = feed_slowly(settings, lines, 12)
+        while feeder.is_alive():
+            time.sleep(chance.uniform(0.5, 1.5))
+            victim = chance.randrange(3)
+            processes[victim].kill()
+            processes[victim].join()
+            processes[victim] = begin(work, all_settings[victim])
+        eventually(lambda: committed(settings) >= len(lines), seconds=90)
+
+
+def test_members_killed_at_random_under_load(
+    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+) -> None:
+    make_topics(settings, PARTITIONS)
+    killed_at_random(settings, lines, tmp_path, be_member, seed=1)
+    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+
+
+def test_the_same_without_transactions_loses_or_doubles_rows(
+    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+) -> None:
+    """The control: were this without differences, the test above would prove nothing."""
+    make_topics(settings, PARTITIONS)
+    killed_at_random(settings, lines, tmp_path, be_member_without_transactions, seed=1)
+    assert differences(settings, whole) != NONE_LOST_OR_DOUBLED
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_member_stopped_beyond_its_session_commits_nothing_more(
+    protocol: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+) -> None:
+    """SIGSTOP, its partitions move, SIGCONT: what it had in flight is refused."""
+    make_topics(settings, PARTITIONS)
+    mine, other = (
+        with_process(settings, tmp_path / name, commit_interval=0.3, group_protocol=protocol) for name in "ab"
+    )
+    half = len(lines) // 2
+    with members(be_member, [mine]) as [zombie]:
+        feeder = feed_slowly(settings, lines[:half], 4)
+        eventually(lambda: committed(settings) > half // 4)
+        os.kill(zombie.pid or 0, signal.SIGSTOP)
+        with running_member(other):
+            feeder.join()
+            eventually(lambda: committed(settings) == half, seconds=90)
+            os.kill(zombie.pid or 0, signal.SIGCONT)
+            filled = half + fill_raw(settings, lines[half:])
+            eventually(lambda: committed(settings) == filled, seconds=90)
+    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+
+
+def test_records_of_a_key_keep_their_order(settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
+    """Within each partition of hf, the rows of a symbol are in the order of their times."""
+    make_topics(settings, PARTITIONS)
+    with members(be_member, [with_process(settings, tmp_path / str(n), commit_interval=0.1) for n in range(2)]):
+        feed_slowly(settings, lines, 3).join()
+        eventually(lambda: committed(settings) == len(lines))
+    times: Counter[bytes] = Counter()
+    for message in read_topic(settings, Names(settings.kafka.prefix).hf):
+        t = message.timestamp()[1]
+        assert t >= times[message.key()]
+        times[message.key()] = t
