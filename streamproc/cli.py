@@ -32,6 +32,9 @@ BROKEN_PIPE = 141
 
 EVERY_COMMAND = "Every command"
 
+PIPED_WIDTH = 200
+"""Of tables that no terminal shows."""
+
 app = typer.Typer(
     name="streamproc",
     help="Order-book streams in; features and bars out, as Parquet.",
@@ -127,6 +130,16 @@ class Invocation:
         elif not self.quiet:
             tell_summary(summary, output, self.console, as_log=self._line_format == "json")
 
+    def show(self, value: Mapping[str, Any], table: Any) -> None:
+        """Print what a command was asked for on stdout: as JSON with --json, else the table."""
+        if self.as_json:
+            print_out(json.dumps(value))
+            return
+        out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+        with out.capture() as captured:
+            out.print(table)
+        print_out("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
 
 def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], None]:
     """Register a function as a command: it gets an Invocation, its users the flags of one beside the function's own."""
@@ -185,15 +198,19 @@ def _from_typer(error: BaseException) -> BaseException:
     return UsageError(message, hint=f"see `{path} --help`")
 
 
+SPREAD = ("--input", "--partitions")
+"""Flags after which several values may stand."""
+
+
 def spread_inputs(arguments: Sequence[str]) -> list[str]:
     """``--input a b`` as ``--input a --input b``, so that a shell's glob can stand after one ``--input``."""
     spread: list[str] = []
-    collecting = False
+    collecting = ""
     for argument in arguments:
         if argument.startswith("-") and argument != "-":
-            collecting = argument == "--input" or argument.startswith("--input=")
-        elif collecting and spread[-1] != "--input":
-            spread.append("--input")
+            collecting = next((flag for flag in SPREAD if argument.partition("=")[0] == flag), "")
+        elif collecting and spread[-1] != collecting:
+            spread.append(collecting)
         spread.append(argument)
     return spread
 
@@ -476,6 +493,42 @@ def process(
     with StopRequest() as stop, call.progress():
         summary = be_member(settings, stop)
     call.finish(summary)
+
+
+@command(app, "replay")
+def replay(
+    call: Invocation,
+    to_datetime: Annotated[
+        str | None, Option(metavar="T", help="To the first record from then on: 2024-08-09T12:00:00.000, UTC.")
+    ] = None,
+    by_duration: Annotated[
+        str | None, Option(metavar="D", help="To the first record from so long ago on: PnDTnHnMnS.")
+    ] = None,
+    to_earliest: Annotated[bool, _switch("--to-earliest", "To the first record that there is.")] = False,
+    to_latest: Annotated[bool, _switch("--to-latest", "Behind the last record.")] = False,
+    to_offset: Annotated[int | None, Option(metavar="N", help="To an offset.")] = None,
+    shift_by: Annotated[int | None, Option(metavar="N", help="By so many offsets, back where negative.")] = None,
+    partitions: Annotated[
+        list[str] | None, Option(metavar="N...", help="These only.", show_default="all partitions")
+    ] = None,
+    execute: Annotated[bool, _switch("--execute", "Do it; without this, it is only shown.")] = False,
+) -> None:
+    """Have a stretch of the raw topic processed again, or skipped, as a new generation."""
+    settings = call.settings
+    from streamproc.kafka.replay import as_object, as_table, numbers_of, target_of
+    from streamproc.kafka.replay import replay as plan_replay
+
+    target = target_of(
+        to_datetime=to_datetime,
+        by_duration=by_duration,
+        to_earliest=to_earliest,
+        to_latest=to_latest,
+        to_offset=to_offset,
+        shift_by=shift_by,
+    )
+    with call.progress():
+        plan = plan_replay(settings, target, partitions=numbers_of(partitions or ()), execute=execute)
+    call.show(as_object(plan), as_table(plan))
 
 
 @command(app, "demo")

@@ -97,7 +97,8 @@ class TestFlags:
     def test_help_names_the_commands(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert end("--help") == 0
         listed = [line.split()[1] for line in capsys.readouterr().out.split("Commands")[1].splitlines() if "│ " in line]
-        assert listed == ["run", "watch", "simulate", "compact", "publish", "process", "demo", "config", "topics"]
+        kafka = ["publish", "process", "replay"]
+        assert listed == ["run", "watch", "simulate", "compact", *kafka, "demo", "config", "topics"]
 
     def test_run_with_all_flags(self, behind: Callable[..., None]) -> None:
         seen: dict[str, Any] = {}
@@ -142,6 +143,7 @@ class TestFlags:
             ("--input=a b --merge d", "--input=a --input b --merge d"),
             ("--input", "--input"),
             ("watch --output o", "watch --output o"),
+            ("replay --partitions 0 3 --execute", "replay --partitions 0 --partitions 3 --execute"),
         ],
     )
     def test_paths_after_one_input(self, given: str, spread: str) -> None:

@@ -1,0 +1,111 @@
+"""A consumer group as it looks from outside: its members, its offsets, and the ends of what it reads."""
+
+import time
+from collections.abc import Collection
+from typing import NamedTuple
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+
+from streamproc.kafka.client import told
+
+ANSWER_SECONDS = 30.0
+STABLE_SECONDS = 15.0
+"""A transaction that holds an offset open is ended by the broker within its timeout, 10 s."""
+
+DEFAULT_SESSION_MS = 45_000
+POLL_SECONDS = 0.1
+
+
+class Member(NamedTuple):
+    """A member of a group."""
+
+    name: str
+    """Its own, where it has one, else what the broker calls it."""
+    client_id: str
+    host: str
+    partitions: tuple[tuple[str, int], ...]
+    """Topic and number of those that are assigned to it."""
+
+
+class Group(NamedTuple):
+    """A group: `state` is `stable`, `empty`, `dead` (there is none) or a kind of rebalance."""
+
+    name: str
+    state: str
+    members: tuple[Member, ...]
+
+
+def describe(admin: AdminClient, name: str) -> Group:
+    """A group and its members. Static members that have left count until their sessions end."""
+    with told("cannot look at the group", name):
+        answer = admin.describe_consumer_groups([name], request_timeout=ANSWER_SECONDS)[name].result(ANSWER_SECONDS)
+    members = [
+        Member(
+            one.group_instance_id or one.member_id,
+            one.client_id,
+            one.host.removeprefix("/"),
+            tuple(sorted((part.topic, part.partition) for part in one.assignment.topic_partitions)),
+        )
+        for one in answer.members
+    ]
+    return Group(name, answer.state.name.lower(), tuple(sorted(members)))
+
+
+def session_seconds(admin: AdminClient, name: str) -> float:
+    """How long after its last sign of life a group counts a member; Kafka's default where it may not be read."""
+    asked = ConfigResource(ResourceType.GROUP, name)
+    try:
+        [answer] = admin.describe_configs([asked], request_timeout=ANSWER_SECONDS).values()
+        entry = answer.result(ANSWER_SECONDS).get("consumer.session.timeout.ms")
+    except KafkaException:
+        entry = None
+    return (int(entry.value) if entry else DEFAULT_SESSION_MS) / 1000
+
+
+def committed(
+    admin: AdminClient, group: str, topic: str, numbers: Collection[int], stable: bool
+) -> dict[int, int | None]:
+    """A group's offsets; None where there is none.
+
+    With `stable`, offsets that an open transaction may still change are waited for. `BrokerError` when that takes long.
+    """
+    found: dict[int, int | None] = {}
+    deadline = time.monotonic() + STABLE_SECONDS
+    with told("cannot read the group's offsets", group):
+        while missing := [number for number in numbers if number not in found]:
+            asked = [TopicPartition(topic, number) for number in missing]
+            futures = admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, asked)], require_stable=stable, request_timeout=ANSWER_SECONDS
+            )
+            for answer in futures[group].result(ANSWER_SECONDS).topic_partitions:
+                if not answer.error:
+                    found[answer.partition] = answer.offset if answer.offset >= 0 else None
+                elif answer.error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT or time.monotonic() >= deadline:
+                    raise KafkaException(answer.error)
+            if len(found) < len(numbers):
+                time.sleep(POLL_SECONDS)
+    return found
+
+
+def offsets(
+    admin: AdminClient,
+    topic: str,
+    numbers: Collection[int],
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[int, int]:
+    """Offsets of partitions as a spec says: of an end, under `READ_COMMITTED` the last stable one."""
+    asked = {TopicPartition(topic, number): spec for number in numbers}
+    if not asked:
+        return {}
+    with told("cannot read the offsets of the topic", topic):
+        answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
+        return {one.partition: answer.result(ANSWER_SECONDS).offset for one, answer in answers.items()}
+
+
+def bounds(admin: AdminClient, topic: str, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
+    """First offset and end of partitions."""
+    lows = offsets(admin, topic, numbers, OffsetSpec.earliest())
+    ends = offsets(admin, topic, numbers, OffsetSpec.latest())
+    return {number: (lows[number], ends[number]) for number in numbers}
