@@ -49,7 +49,7 @@ class SinkConfig(Section):
     )
     buffer_bytes: Annotated[int, Field(strict=True, ge=1)] = Field(
         default=128 * 2**20,
-        description="Bytes that `sink` keeps in memory before it commits the partitions of topics that hold most of them.",
+        description="Bytes that `sink` keeps in memory before it commits the partitions that hold most of them.",
     )
     segment_rows: Annotated[int, Field(strict=True, ge=1)] = Field(
         default=50_000,

@@ -84,7 +84,7 @@ def be_member_without_transactions(settings: Settings) -> None:
             self._plain.flush()
             return counts
 
-    member.Transaction = Unsafe  # type: ignore[attr-defined,misc]
+    member.Transaction = Unsafe  # type: ignore[attr-defined]
     be_member(settings)
 
 
