@@ -141,10 +141,12 @@ def _first_headers(record: Record) -> Mapping[str, bytes]:
     return dict(reversed(record.headers() or ()))
 
 
+_SCHEMA = ("schema", b"%d" % COLUMNS_VERSION)
+
+
 def _check_version(record: Record) -> None:
-    for name, value in record.headers() or ():
-        if name == "schema" and value == b"%d" % COLUMNS_VERSION:
-            return
+    if _SCHEMA in (record.headers() or ()):
+        return
     found = _first_headers(record).get("schema", b"").decode(errors="replace")
     raise _refused(record, f"its columns are of version {found or 'unknown'}, this program knows {COLUMNS_VERSION}")
 

@@ -10,12 +10,16 @@ from streamproc.crash import crash_point
 from streamproc.kafka.sink.storage import Move
 from streamproc.parquet.files import cannot_write, fsync
 
+MOST_SETTLED = 100_000
+
 
 class LocalStorage:
     """A folder. Its file system must have hard links."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
+        self._settled: set[PurePosixPath] = set()
+        """Folders whose own names are durable."""
 
     def draft(self, folder: str) -> Path:
         """The pending folder itself: what is written there needs not be moved."""
@@ -24,12 +28,9 @@ class LocalStorage:
         return path
 
     def put(self, folder: str) -> None:
-        """Make the folder's files durable, with the names of all folders down to them."""
-        path = self._output / folder
-        for inner, _, names in os.walk(path, topdown=False):
-            for name in (*names, "."):
-                fsync(Path(inner, name))
-        self._fsync_above([folder])
+        """Make the folder durable; its files and what is below it are so already, by their writers."""
+        fsync(self._output / folder)
+        self._settle([folder])
 
     def create(self, name: str, content: bytes) -> bool:
         """Write it beside, then link it: of several that try, one succeeds, and nobody sees half of it."""
@@ -67,8 +68,7 @@ class LocalStorage:
 
     def publish(self, moves: Sequence[Move]) -> None:
         """Rename each, then make the names durable."""
-        moved = [move.final for move in moves if self._moved(move)]
-        self._fsync_above(moved)
+        self._settle([move.final for move in moves if self._moved(move)])
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted."""
@@ -106,7 +106,7 @@ class LocalStorage:
         beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         if not path.parent.is_dir():
             self._make(path.parent)
-            self._fsync_above([path.relative_to(self._output).as_posix()])
+            self._settle([path.relative_to(self._output).as_posix()])
         try:
             beside.write_bytes(content)
             fsync(beside)
@@ -117,7 +117,13 @@ class LocalStorage:
             raise
         return beside
 
-    def _fsync_above(self, names: Iterable[str]) -> None:
-        """Make names durable, and those of their folders up to the output."""
-        for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}, reverse=True):
-            fsync(self._output / parent)
+    def _settle(self, names: Iterable[str]) -> None:
+        """Make new names durable, and those of their folders up to the output, as far as they are not known to be."""
+        paths = [PurePosixPath(name) for name in names]
+        fresh = {parent for path in paths for parent in path.parents} - self._settled
+        changed = {path.parent for path in paths} | {folder.parent for folder in fresh}
+        for folder in sorted(changed, reverse=True):
+            fsync(self._output / folder)
+        if len(self._settled) > MOST_SETTLED:
+            self._settled.clear()
+        self._settled |= fresh

@@ -8,7 +8,9 @@ import orjson
 from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
-from streamproc.schema import NULL_INT, SYMBOL_WORD, WORDS_BEFORE_COLUMNS, Column, Stream, columns, width
+from streamproc.kafka.sink.decimal import powers_of_five
+from streamproc.kafka.sink.scan import PADDING, Template, scan_rows
+from streamproc.schema import LINE_WORD, NULL_INT, SYMBOL_WORD, WORDS_BEFORE_COLUMNS, Column, Stream, columns, width
 
 Key = tuple[str, str]
 
@@ -27,6 +29,8 @@ class Symbols:
 
     def __init__(self) -> None:
         self.keys: list[Key] = []
+        self.by_text: dict[bytes, int] = {}
+        """By the text of a row up to the end of its symbol."""
         self._known: dict[Key, int] = {}
 
     def index(self, key: Key) -> int:
@@ -44,21 +48,35 @@ class RowReader:
         self._columns = columns(stream, config)
         self._names = frozenset(column.name for column in self._columns)
         self._width = width(stream, config)
+        self._template = Template.of(self._columns)
+        self._powers = powers_of_five()
 
     def read(self, values: Sequence[bytes], symbols: Symbols) -> NDArray[np.int64]:
         """Words (n, width) of rows, see `streamproc.schema`; word 0 is the index in `symbols`.
 
         Raises `RefusedError` for what is no row of this configuration.
         """
-        words = np.zeros((len(values), self._width), np.int64)
-        for place, value in enumerate(values):
+        words = np.empty((len(values), self._width), np.int64)
+        data = b"\n".join(values) + PADDING
+        starts = np.cumsum([0, *(len(value) + 1 for value in values)])
+        key_ends = np.empty(len(values), np.int64)
+        scan_rows(np.frombuffer(data, np.uint8), starts, self._template, self._powers, words, key_ends)
+        known = symbols.by_text
+        for place, (start, key_end) in enumerate(zip(starts.tolist(), key_ends.tolist(), strict=False)):
+            index = known.get(data[start:key_end]) if key_end >= 0 else None
+            if index is not None:
+                words[place, SYMBOL_WORD] = index
+                continue
             try:
-                self._read(value, words[place], symbols)
+                index = self._read(values[place], words[place], symbols)
             except ValueError as error:
                 raise RefusedError(place, str(error)) from error
+            if key_end >= 0:
+                known[data[start:key_end]] = index
         return words
 
-    def _read(self, value: bytes, words: NDArray[np.int64], symbols: Symbols) -> None:
+    def _read(self, value: bytes, words: NDArray[np.int64], symbols: Symbols) -> int:
+        """One row into its words; its symbol's index."""
         try:
             row = orjson.loads(value)
         except orjson.JSONDecodeError as error:
@@ -75,6 +93,8 @@ class RowReader:
                 words[i] = _word(column, row[column.name])
         exchange, symbol = (_text(column, row[column.name]) for column in self._columns[:2])
         words[SYMBOL_WORD] = symbols.index((exchange, symbol))
+        words[LINE_WORD] = 0
+        return int(words[SYMBOL_WORD])
 
     def _other_columns(self, row: Iterable[str]) -> str:
         missing, unknown = sorted(self._names.difference(row)), sorted(set(row) - self._names)

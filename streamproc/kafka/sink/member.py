@@ -29,7 +29,10 @@ from streamproc.schema import Stream
 
 ROLES = ("hf", "bars", "dlq")
 RECORDS_AT_ONCE = 2_000
-QUEUED_KBYTES = 65_536
+QUEUED_KBYTES = 32_768
+FETCHED_BYTES = 8_388_608
+"""Compressed; what is fetched is unpacked at once, into some times as much memory."""
+
 WAIT_SECONDS = 0.2
 ANSWER_SECONDS = 30.0
 SEEK_SECONDS = 10.0
@@ -81,6 +84,7 @@ class Sink:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": QUEUED_KBYTES,
+            "fetch.max.bytes": FETCHED_BYTES,
             "fetch.queue.backoff.ms": 5,
         }
         if sink.member_id:
@@ -108,14 +112,12 @@ class Sink:
     def _turn(self) -> None:
         """Take what has come, and commit what is due."""
         self._fresh.clear()
-        by_place, ends = self._sorted(client.consume(self._consumer, RECORDS_AT_ONCE, WAIT_SECONDS))
+        messages = client.consume(self._consumer, RECORDS_AT_ONCE, WAIT_SECONDS)
         if self._failed:
             raise self._failed
+        by_place, ends = self._sorted(messages)
         for place, records in by_place.items():
-            if place in self._fresh:  # they may be of an assignment before: read them again, from where it begins
-                self._rewind(self._partitions[place])
-                continue
-            self._partitions[place].add(records)
+            self._add(place, records)
         for place, end in ends.items():
             if place in self._partitions and place not in self._fresh:
                 self._partitions[place].reach(end)
@@ -123,25 +125,42 @@ class Sink:
         self._hint()
 
     def _sorted(self, messages: Iterable[Record]) -> tuple[dict[Place, list[Record]], dict[Place, int]]:
-        """Records by partition, of those that are owned, and from where these stand; ends of the log that were met."""
+        """Records by partition, and ends of the log that were met."""
         found: dict[Place, list[Record]] = defaultdict(list)
         ends: dict[Place, int] = {}
         for message in messages:
-            place = message.topic(), message.partition()
             error = message.error()
+            place = message.topic(), message.partition()
             if error is None:
-                partition = self._partitions.get(place)
-                if partition is not None and message.offset() >= partition.next:
-                    found[place].append(message)
+                found[place].append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 ends[place] = message.offset()
             else:
                 self._meet(error, message)
         return found, ends
 
+    def _add(self, place: Place, records: list[Record]) -> None:
+        """Records of a partition, as far as it is owned and has not had them."""
+        partition = self._partitions.get(place)
+        if partition is None:
+            return
+        if place in self._fresh:  # they may be of an assignment before: read them again, from where it begins
+            self._rewind(partition)
+            return
+        if records[0].offset() < partition.next:
+            records = [record for record in records if record.offset() >= partition.next]
+        if records:
+            partition.add(records)
+            self.counts["records"] += len(records)
+
     def _meet(self, error: KafkaError, message: Record) -> None:
         """An error among the records: one that passes is told, any other is the end."""
-        if error.retriable() or error.code() in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+        partition = self._partitions.get((message.topic(), message.partition()))
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None:
+            self._check_log(partition)
+            self._rewind(partition)
+            return
+        if client.passes(error):
             _logger.warning("Kafka: %s", error.str())
             return
         where = f"{message.topic()}[{message.partition()}]" if message.topic() else self._names.sink_group
@@ -222,7 +241,7 @@ class Sink:
             opened = [self._opened(topics, one.topic, one.partition) for one in assigned]
         except StreamprocError as error:
             self._failed = error  # raised once the call that runs this has returned
-            return
+            opened = []
         for partition in opened:
             place = partition.source.topic, partition.source.partition
             self._partitions[place] = partition
@@ -254,9 +273,10 @@ class Sink:
 
     def _log(self, source: Source) -> tuple[int, int]:
         """First offset of the log, and its end."""
+        place = TopicPartition(source.topic, source.partition)
         with told("cannot read the topic's offsets", str(source)):
-            first, end = self._consumer.get_watermark_offsets(
-                TopicPartition(source.topic, source.partition), timeout=ANSWER_SECONDS
+            first, end = client.patiently(
+                lambda: self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS), ANSWER_SECONDS
             )
         return int(first), int(end)
 
@@ -317,5 +337,5 @@ def sink(settings: Settings, output: Path, stop: StopRequest) -> dict[str, Any]:
     claim(output, storage, settings.sink)
     member = Sink(settings, storage, topics, stop)
     member.run()
-    names = ("hf_rows", "bars_rows", "dlq_rows", "segments", "files", "lost_segments")
+    names = ("records", "hf_rows", "bars_rows", "dlq_rows", "segments", "files", "lost_segments")
     return {name: member.counts[name] for name in names}
