@@ -531,6 +531,25 @@ def replay(
     call.show(as_object(plan), as_table(plan))
 
 
+@command(app, "sink")
+def sink(
+    call: Invocation,
+    output: Annotated[str, Option(metavar="DIR", help="Folder of hf/, bars/ and rejects/.")],
+    member_id: Annotated[
+        str | None, Option(metavar="ID", help="Name under which Kafka lists this sink.", show_default="sink.member_id")
+    ] = None,
+) -> None:
+    """Write features, bars and rejects from the topics to Parquet, each exactly once, until stopped."""
+    if "://" in output:
+        raise UsageError("a sink writes to a folder", where=output, hint="give the path of one")
+    settings = call.settings_with({"sink.member_id": member_id})
+    from streamproc.kafka.sink import sink as be_sink
+
+    with StopRequest() as stop, call.progress():
+        summary = be_sink(settings, Path(output), stop)
+    call.finish(summary, Path(output))
+
+
 @command(app, "demo")
 def demo(
     call: Invocation,
