@@ -1,10 +1,10 @@
 """What tests of the publisher share: publishing, here or in a process of its own, and reading what has come."""
 
-import gzip
-import os
-import signal
+import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -13,8 +13,9 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from streamproc.config import Settings
+from streamproc.errors import StreamprocError
 from streamproc.kafka.names import Names
-from streamproc.kafka.partitioner import partition_of, record_key
+from streamproc.kafka.partitioner import record_key
 from streamproc.kafka.publish import publish_files
 from streamproc.observe.progress import Progress, QuietProgress
 from streamproc.observe.stop import StopRequest
@@ -75,14 +76,14 @@ class Record(NamedTuple):
         return self.value.split(b"\n")
 
 
-def records(settings: Settings) -> list[Record]:
-    """All that a reader of committed records sees in the raw topic, partition by partition."""
+def records(settings: Settings, isolation: str = "read_committed") -> list[Record]:
+    """All that a reader sees in the raw topic, partition by partition."""
     topic = Names(settings.kafka.prefix).raw
     consumer = Consumer(
         {
             "bootstrap.servers": settings.kafka.bootstrap_servers,
             "group.id": "tests",
-            "isolation.level": "read_committed",
+            "isolation.level": isolation,
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 10,
         }
@@ -131,22 +132,74 @@ def assert_published(settings: Settings, wanted: Iterable[bytes]) -> list[Record
                 orders[record.key or b""].append(line)
     for key, lines in orders.items():
         assert lines == [line for line in wanted if key_of(line) == key]
-    partitions = 1 + max(record.partition for record in found)
-    assert all(record.key is None or record.partition < partitions for record in found)
     return found
 
 
-def partition_agrees(record: Record, partitions: int) -> bool:
-    """Whether a record is where its key belongs."""
-    return record.key is None or record.partition == partition_of(record.key, partitions)
+class Notes(QuietProgress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.bytes = 0
+
+    def warn(self, message: str, **fields: Any) -> None:
+        self.said.append(message)
+
+    def advance(self, bytes: int, records: int) -> None:
+        self.bytes += bytes
 
 
-def packed(content: bytes) -> bytes:
-    """Some content as a gzip file."""
-    return gzip.compress(content, 1)
+def eventually(is_so: Callable[[], bool], patience_s: float = 20.0) -> None:
+    until = time.monotonic() + patience_s
+    while not is_so():
+        assert time.monotonic() < until, "it did not come about"
+        time.sleep(0.05)
 
 
-def kill(pid: int | None) -> None:
-    """End a process as a power cut would."""
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+class Background:
+    """A publisher in a thread."""
+
+    def __init__(self, settings: Settings, *inputs: Path | str, **options: Any) -> None:
+        self.stop = StopRequest()
+        self.summary: dict[str, Any] = {}
+        self.error: BaseException | None = None
+        self.progress = Notes()
+        self._thread = threading.Thread(target=self._run, args=(settings, inputs, options))
+        self._thread.start()
+
+    def _run(self, settings: Settings, inputs: tuple[Path | str, ...], options: Any) -> None:
+        try:
+            self.summary = publish(settings, *inputs, stop=self.stop, progress=self.progress, **options)
+        except StreamprocError as error:
+            self.error = error
+
+    def end(self, patience_s: float = 30.0) -> dict[str, Any]:
+        self.stop.request()
+        return self.wait(patience_s)
+
+    def wait(self, patience_s: float = 30.0) -> dict[str, Any]:
+        self._thread.join(patience_s)
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+        return self.summary
+
+
+@contextmanager
+def background(settings: Settings, *inputs: Path | str, **options: Any) -> Iterator[Background]:
+    running = Background(settings, *inputs, **options)
+    try:
+        yield running
+    finally:
+        running.stop.request()
+        running._thread.join(60)
+
+
+def steady(value: Callable[[], int], seconds: float = 1.5) -> int:
+    """A value once it has not changed for so long."""
+    last, since = value(), time.monotonic()
+    while time.monotonic() - since < seconds:
+        time.sleep(0.05)
+        if value() != last:
+            last, since = value(), time.monotonic()
+    return last

@@ -4,10 +4,9 @@ import gzip
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -20,13 +19,16 @@ from streamproc.kafka.client import BrokerError
 from streamproc.kafka.names import Names
 from streamproc.kafka.partitioner import partition_of
 from streamproc.kafka.publish import publisher as publisher_module
+from streamproc.kafka.publish.inputs import Inputs
+from streamproc.kafka.publish.producer import TransactionalProducer
 from streamproc.kafka.publish.transactions import FencedError
 from streamproc.kafka.topics.check import TopicsError
 from streamproc.local.inputs import Source
-from streamproc.observe.progress import QuietProgress
-from streamproc.observe.stop import StopRequest
 from tests.kafka.publishing import (
+    Notes,
     assert_published,
+    background,
+    eventually,
     key_of,
     lines_of,
     market,
@@ -49,62 +51,6 @@ def topics(settings: Settings) -> Names:
 def kafka(settings: Settings, topics: Names, tmp_path: Path) -> Settings:
     """Settings whose topics are there, and whose rejects go to the test's folder."""
     return with_publish(settings, rejects=str(tmp_path / "rejects"))
-
-
-class Warnings(QuietProgress):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def warn(self, message: str, **fields: Any) -> None:
-        self.said.append(message)
-
-
-def eventually(is_so: Callable[[], bool], patience_s: float = 20.0) -> None:
-    until = time.monotonic() + patience_s
-    while not is_so():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.05)
-
-
-class Background:
-    """A publisher in a thread."""
-
-    def __init__(self, settings: Settings, *inputs: Path | str, **options: Any) -> None:
-        self.stop = StopRequest()
-        self.summary: dict[str, Any] = {}
-        self.error: BaseException | None = None
-        self.progress = Warnings()
-        self._thread = threading.Thread(target=self._run, args=(settings, inputs, options))
-        self._thread.start()
-
-    def _run(self, settings: Settings, inputs: tuple[Path | str, ...], options: Any) -> None:
-        try:
-            self.summary = publish(settings, *inputs, stop=self.stop, progress=self.progress, **options)
-        except StreamprocError as error:
-            self.error = error
-
-    def end(self, patience_s: float = 30.0) -> dict[str, Any]:
-        self.stop.request()
-        return self.wait(patience_s)
-
-    def wait(self, patience_s: float = 30.0) -> dict[str, Any]:
-        self._thread.join(patience_s)
-        assert not self._thread.is_alive()
-        if self.error is not None:
-            raise self.error
-        return self.summary
-
-
-@contextmanager
-def background(settings: Settings, *inputs: Path | str, **options: Any) -> Iterator[Background]:
-    running = Background(settings, *inputs, **options)
-    try:
-        yield running
-    finally:
-        running.stop.request()
-        running._thread.join(60)
 
 
 class TestWhatArrives:
@@ -175,7 +121,7 @@ class TestWhatArrives:
         long = [b'{"exchange":"x","symbol":"A","n":%d,"pad":"%s"}' % (k, b"\xff" * (k * 4_300_000)) for k in (0, 1)]
         path = tmp_path / "a.ndjson"
         path.write_bytes(b"".join(line + b"\n" for line in [*good[:10], *long, *good[10:]]))
-        warnings = Warnings()
+        warnings = Notes()
         summary = publish(kafka, path, progress=warnings)
         assert summary["rejected"] == {"too_long": 1}
         assert_published(kafka, [*good[:10], long[0], *good[10:]])
@@ -212,13 +158,21 @@ class TestWhatArrives:
         path.write_bytes(market(60))
         commits: list[int] = []
         commit = publisher_module.Publisher.commit
-        monkeypatch.setattr(
-            publisher_module.Publisher, "commit", lambda self: (commits.append(self.tally.lines), commit(self))[1]
-        )
+
+        def counted(publisher: publisher_module.Publisher) -> None:
+            commits.append(publisher.tally.lines)
+            commit(publisher)
+
+        monkeypatch.setattr(publisher_module.Publisher, "commit", counted)
         local = kafka.local.model_copy(update={"chunk_bytes": 1 << 15})
         publish(kafka.model_copy(update={"local": local}), path)
         assert len(commits) > path.stat().st_size / 200_000
         assert_published(kafka, lines_of(path.read_bytes()))
+
+
+def write_all(pipe: int, content: bytes) -> None:
+    with os.fdopen(pipe, "wb") as file:
+        file.write(content)
 
 
 class TestStandardInput:
@@ -226,7 +180,7 @@ class TestStandardInput:
     def piped(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         """The writing end of a pipe that is standard input."""
         reading, writing = os.pipe()
-        monkeypatch.setattr(publisher_module.Inputs, "sources", lambda _: [Source("<stdin>", reading)])
+        monkeypatch.setattr(Inputs, "sources", lambda _: [Source("<stdin>", reading)])
         try:
             yield writing
         finally:
@@ -235,7 +189,7 @@ class TestStandardInput:
     def test_all_of_it_arrives_the_unterminated_end_too(self, kafka: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         content = market(30).rstrip(b"\n")[:-20]
         with self.piped(monkeypatch) as pipe:
-            writer = threading.Thread(target=lambda: (os.write(pipe, content), os.close(pipe)))
+            writer = threading.Thread(target=write_all, args=(pipe, content))
             writer.start()
             summary = publish(kafka, "-")
             writer.join()
@@ -346,6 +300,38 @@ class TestTwoOfOneName:
             with pytest.raises(FencedError, match="another publisher of this name has begun") as told:
                 earlier.wait()
         assert "--publisher-id" in told.value.hint
+        assert_published(kafka, lines)
+
+    def test_one_that_begins_while_the_earlier_one_commits_reads_anew_what_is_published(
+        self, kafka: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "a.ndjson"
+        lines = lines_of(market(30))
+        begin = TransactionalProducer.begin
+        producers: list[TransactionalProducer] = []
+        overtaken = threading.Event()
+
+        def begin_late(producer: TransactionalProducer) -> None:
+            if producer not in producers:
+                producers.append(producer)
+                if len(producers) == 2:
+                    file.writelines(line + b"\n" for line in lines[100:200])
+                    eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 200)
+                    overtaken.set()
+            begin(producer)
+
+        monkeypatch.setattr(TransactionalProducer, "begin", begin_late)
+        with path.open("ab", 0) as file, background(kafka, path, follow=True) as earlier:
+            file.writelines(line + b"\n" for line in lines[:100])
+            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 100)
+            with background(kafka, path, follow=True) as later:
+                assert overtaken.wait(20)
+                file.writelines(line + b"\n" for line in lines[200:-1])
+                eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines) - 1)
+                file.write(lines[-1] + b"\n")
+                eventually(lambda: earlier.error is not None or later.error is not None)
+                assert [type(one.error) for one in (earlier, later) if one.error] == [FencedError]
+                eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines))
         assert_published(kafka, lines)
 
     def test_those_of_two_names_do_not_disturb_each_other(self, kafka: Settings, tmp_path: Path) -> None:

@@ -42,14 +42,12 @@ class Journal:
     Parameters
     ----------
     kafka : the settings' section.
-    admin : a client of the cluster.
     topic : the progress topic.
     publisher_id : whose part.
     """
 
-    def __init__(self, kafka: KafkaConfig, admin: AdminClient, topic: Topic, publisher_id: str) -> None:
+    def __init__(self, kafka: KafkaConfig, topic: Topic, publisher_id: str) -> None:
         self._kafka = kafka
-        self._admin = admin
         self._prefix = f"{publisher_id}/".encode()
         self.place = TopicPartition(topic.name, partition_of(publisher_id.encode(), topic.partitions))
         """The partition."""
@@ -61,39 +59,55 @@ class Journal:
     def read(self) -> tuple[Mark | None, list[FileProgress]]:
         """The mark, None where there is none, and the progress of all files, the latest last. Committed records only.
 
-        It waits for the end of transactions of others that began before. `BrokerError` where it cannot be read.
+        It waits for the end of transactions that began before. `BrokerError` where it cannot be read.
         """
+        values = self._values(whole=True)
+        mark = values.pop(self.key(), None)
+        return _mark(mark), [FileProgress.loads(value) for value in values.values()]
+
+    def mark_so_far(self) -> Mark | None:
+        """The mark as it can be told without waiting for transactions that are open."""
+        return _mark(self._values(whole=False).get(self.key()))
+
+    def _values(self, *, whole: bool) -> dict[bytes, bytes]:
         values: dict[bytes, bytes] = {}
-        for key, value in self._records():
+        for key, value in self._records(whole=whole):
             values.pop(key, None)
             if value is not None:
                 values[key] = value
-        mark = values.pop(self.key(), None)
-        files = [FileProgress.loads(value) for value in values.values()]
-        return None if mark is None else Mark(**orjson.loads(mark)), files
+        return values
 
-    def _records(self) -> Iterator[tuple[bytes, bytes | None]]:
-        where = f"{self.place.topic}/{self.place.partition}"
-        with told("cannot read the progress", where):
-            first, end = self._offset(OffsetSpec.earliest()), self._offset(OffsetSpec.latest())
+    def _records(self, *, whole: bool) -> Iterator[tuple[bytes, bytes | None]]:
+        admin = client.admin(self._kafka)  # one that has seen former leaders is refused once they are back
+        with told("cannot read the progress", f"{self.place.topic}/{self.place.partition}"):
+            first, end = (self._offset(admin, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
             consumer = client.consumer(self._kafka, OWN | {"group.id": self._kafka.prefix})
             try:
                 consumer.assign([TopicPartition(self.place.topic, self.place.partition, first)])
-                yield from self._up_to(consumer, first, end)
+                yield from self._up_to(consumer, first, end, whole=whole)
             finally:
                 consumer.close()
 
-    def _offset(self, spec: OffsetSpec) -> int:
-        answers = self._admin.list_offsets({self.place: spec}, request_timeout=ANSWER_S)
+    def _offset(self, admin: AdminClient, spec: OffsetSpec) -> int:
+        answers = admin.list_offsets({self.place: spec}, request_timeout=ANSWER_S)
         return int(answers[self.place].result().offset)
 
-    def _up_to(self, consumer: Consumer, position: int, end: int) -> Iterator[tuple[bytes, bytes | None]]:
+    def _up_to(
+        self, consumer: Consumer, position: int, end: int, *, whole: bool
+    ) -> Iterator[tuple[bytes, bytes | None]]:
+        """Records before `end`; without `whole` no further than to the first transaction that is open."""
         while position < end:
             for record in client.consume(consumer, 1, POLL_S):
                 error = record.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
+                if error is not None and not whole:
+                    return
                 position = record.offset() + (error is None)
                 key = record.key()
                 if error is None and key is not None and key.startswith(self._prefix):
                     yield key, record.value()
+
+
+def _mark(value: bytes | None) -> Mark | None:
+    return None if value is None else Mark(**orjson.loads(value))

@@ -19,7 +19,7 @@ SLICE_S = 0.2
 BEGIN_S = 30.0
 """How long the brokers may take to end what an earlier producer has begun."""
 
-ABORT_S = 5.0
+ABORT_S = 2.0
 
 
 class TransactionalProducer:

@@ -233,9 +233,8 @@ def publish_files(
 
 def _published(job: Job, sources: Sequence[Source]) -> dict[str, Any]:
     kafka, publish = job.settings.kafka, job.settings.publish
-    admin = client.admin(kafka)
-    topics = check_topics(admin, kafka, {"raw", "publish"})
-    journal = Journal(kafka, admin, topics["publish"], publish.publisher_id)
+    topics = check_topics(client.admin(kafka), kafka, {"raw", "publish"})
+    journal = Journal(kafka, topics["publish"], publish.publisher_id)
     raw = topics["raw"]
     name = Names(kafka.prefix).transaction("publish", publish.publisher_id)
     longest = _longest(raw, job.settings)

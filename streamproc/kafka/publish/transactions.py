@@ -62,6 +62,10 @@ AWAY = SLOW | {
     KafkaError.NOT_ENOUGH_REPLICAS,
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._NOENT,  # no leader is known
 }
 """Errors that end when the brokers are back; that is waited for."""
 
@@ -123,11 +127,16 @@ class Transactions:
         with told("cannot begin to publish", self._where):
             self._producer.renew(self._timeout_s)
         crash_point("publish.fenced")
-        before, files = self._journal.read()
-        if before is not None:
-            self._rightful.add(before.instance)
-        self._persist(lambda: self._do_all([]), lambda: self._do_all([]))
+        while True:
+            before, files = self._journal.read()
+            self._rightful = {self._mark.instance, *([before.instance] if before else [])}
+            try:
+                self._do_all([])
+                break
+            except KafkaException as error:  # perhaps the earlier one has committed since: read anew
+                self._settle(error.args[0])
         self._rightful = {self._mark.instance}
+        self._failures = self._refusals = 0
         crash_point("publish.announced")
         return files
 
@@ -205,29 +214,29 @@ class Transactions:
         while True:
             self._judge(error)
             try:
-                self._mark_found()
+                self._refuse_other(self._journal.mark_so_far())
                 self._producer.renew(self._timeout_s)
-                return self._mark_found() == self._mark
+                mark, _ = self._journal.read()
+                self._refuse_other(mark)
+                return mark == self._mark
             except KafkaException as failed:
                 error = failed.args[0]
             except BrokerError as failed:
                 error = failed.error
 
-    def _mark_found(self) -> Mark | None:
-        """The mark in the topic; `FencedError` when it is of a publisher that has begun since."""
-        mark, _ = self._journal.read()
+    def _refuse_other(self, mark: Mark | None) -> None:
+        """Raise `FencedError` when a mark is of a publisher that has begun since."""
         if mark is not None and mark.instance not in self._rightful:
             raise FencedError(
                 "another publisher of this name has begun, and goes on where this one has committed",
                 where=self._where,
                 hint="let one run; publishers that are to run at the same time need a --publisher-id each",
             )
-        return mark
 
     def _judge(self, error: KafkaError) -> None:
         """Wait before another try, or raise `BrokerError` where there is no sense in one."""
         self._failures += 1
-        self._refusals += error.code() not in AWAY
+        self._refusals += error.code() not in AWAY and not error.retriable()
         if error.code() in HOPELESS or self._refusals > TRIES:
             raise BrokerError(error, "cannot publish", self._topic)
         if error.code() in SLOW:
