@@ -388,10 +388,11 @@ class TestFollowing:
     ) -> None:
         monkeypatch.setattr(files_module, "MAX_OPEN", 3)
         paths = [write(tmp_path / f"{k}.ndjson", LINES[k : k + 1]) for k in range(20)]
+        before = len(os.listdir("/proc/self/fd"))
         follow = Follow(committed, tmp_path)
         restarted.append(follow)
         assert follow.look() == 20
-        assert len(os.listdir("/proc/self/fd")) < 20 + 10
+        assert len(os.listdir("/proc/self/fd")) < before + 10
         for k, path in enumerate(paths):
             append(path, LINES[20 + k : 21 + k])
         assert follow.look() == 20
