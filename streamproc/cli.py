@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn
@@ -139,6 +139,18 @@ class Invocation:
         with out.capture() as captured:
             out.print(table)
         print_out("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+    def show_again(self, values: Iterable[tuple[Mapping[str, Any], Any]]) -> None:
+        """The same of one value after another, on a terminal each in the place of the one before."""
+        if self.as_json or not sys.stdout.isatty():
+            for value, table in values:
+                self.show(value, table)
+            return
+        from rich.live import Live
+
+        with Live(console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+            for _, table in values:
+                live.update(table, refresh=True)
 
 
 def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], None]:
@@ -529,6 +541,24 @@ def replay(
     with call.progress():
         plan = plan_replay(settings, target, partitions=numbers_of(partitions or ()), execute=execute)
     call.show(as_object(plan), as_table(plan))
+
+
+@command(app, "status")
+def status(
+    call: Invocation, again: Annotated[bool, _switch("--watch", "Look again and again, until stopped.")] = False
+) -> None:
+    """Show members, lag, generations, dead letters and what stands still."""
+    settings = call.settings
+    from streamproc.kafka.status import as_object, as_tables, watch
+    from streamproc.kafka.status import status as look
+
+    with call.progress():
+        if not again:
+            found = look(settings)
+            call.show(as_object(found), as_tables(found))
+            return
+        with StopRequest() as stop:
+            call.show_again((as_object(found), as_tables(found)) for found in watch(settings, stop))
 
 
 @command(app, "sink")

@@ -97,8 +97,8 @@ class TestFlags:
     def test_help_names_the_commands(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert end("--help") == 0
         listed = [line.split()[1] for line in capsys.readouterr().out.split("Commands")[1].splitlines() if "│ " in line]
-        kafka = ["publish", "process", "replay", "sink"]
-        assert listed == ["run", "watch", "simulate", "compact", *kafka, "demo", "config", "topics"]
+        local, kafka = ["run", "watch", "simulate", "compact"], ["publish", "process", "replay", "status", "sink"]
+        assert listed == [*local, *kafka, "demo", "config", "topics"]
 
     def test_run_with_all_flags(self, behind: Callable[..., None]) -> None:
         seen: dict[str, Any] = {}

@@ -16,7 +16,7 @@ ANSWER_SECONDS = 30.0
 AT_ONCE = 10_000
 WAIT_SECONDS = 0.05
 WINDOW = 1_000
-"""Offsets looked at first when going backwards; each time four times as many."""
+"""Offsets looked at first when going backwards."""
 
 READER = {
     "isolation.level": "read_committed",
@@ -93,15 +93,22 @@ def first_from_time(consumer: Consumer, topic: str, numbers: Collection[int], ti
     return found
 
 
-def last_of_key(consumer: Consumer, topic: str, key: bytes, bounds: Mapping[int, tuple[int, int]]) -> dict[int, Record]:
-    """The last record of a key in each partition, where there is one; `bounds`: first offset and end of each."""
+def last_records(
+    consumer: Consumer, topic: str, bounds: Mapping[int, tuple[int, int]], key: bytes | None = None, width: int = WINDOW
+) -> dict[int, Record]:
+    """The last record of each partition, where there is one; with `key`, the last of that key.
+
+    Parameters
+    ----------
+    bounds : first offset and end of what is looked through, by partition.
+    width : offsets looked at first; each time four times as many.
+    """
     found: dict[int, Record] = {}
-    width = WINDOW
     starts = {number: end for number, (_, end) in bounds.items()}
     while open_ := [number for number in bounds if number not in found and starts[number] > bounds[number][0]]:
         starts |= {number: max(bounds[number][0], bounds[number][1] - width) for number in open_}
         for record in Scan(consumer, topic, {number: starts[number] for number in open_}):
-            if record.key() == key:
+            if key is None or record.key() == key:
                 found[record.partition()] = record
         width *= 4
     return found

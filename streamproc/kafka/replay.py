@@ -191,7 +191,7 @@ class Planner:
         try:
             with told("cannot read the changelog", names.state):
                 changelog = group.bounds(self._admin, names.state, numbers)
-                found = lookup.last_of_key(reader, names.state, POSITION_KEY, changelog)
+                found = lookup.last_records(reader, names.state, changelog, POSITION_KEY)
             positions = {
                 number: Position.loads(record.value() or b"", f"{names.state}[{number}]")
                 for number, record in found.items()
