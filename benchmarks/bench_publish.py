@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.measure import alternating, market_file, seconds_of, tell
+from benchmarks.measure import SCRATCH, alternating, seconds_of, tell
 from streamproc.config import KafkaConfig, Settings
 from streamproc.kafka.publish import publish_files
 from streamproc.kafka.publish.packer import Packer
@@ -21,12 +21,13 @@ from streamproc.local.inputs import Source
 from streamproc.local.sources import LineReader
 from streamproc.observe.progress import QuietProgress
 from streamproc.observe.stop import StopRequest
-from streamproc.simulate import Market
+from streamproc.simulate import Market, generate
 from tests.broker import Broker
 from tests.kafka.topics import make_topics
 
 PARTITIONS = 12
 BROKER_BYTES = 4 << 20
+BOOK = b'"type":"orderbook"'
 
 
 @contextmanager
@@ -76,9 +77,22 @@ def pack_seconds(path: Path) -> float:
     return seconds_of(pack)
 
 
+def books_file(seconds: float) -> Path:
+    """Books of 100 symbols with 20 levels, no trades between them: made at first use and kept."""
+    path = SCRATCH / f"publish-books-{seconds:g}s.ndjson"
+    if not path.exists():
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".tmp")
+        with beside.open("wb") as out:
+            for chunk in generate(Market(symbols=100, seconds=seconds, levels=20)):
+                out.writelines(line for line in chunk.splitlines(keepends=True) if BOOK in line)
+        beside.rename(path)
+    return path
+
+
 def main(seconds: float, rounds: int) -> None:
     """Measure on inputs of two lengths; the difference is what the lines take."""
-    short, long = (market_file(Market(symbols=100, seconds=s, levels=20), "publish") for s in (seconds / 10, seconds))
+    short, long = books_file(seconds / 10), books_file(seconds)
     lines = [sum(1 for _ in path.open("rb")) for path in (short, long)]
     size = long.stat().st_size - short.stat().st_size
     with bootstrap() as servers:

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from streamproc.config import KafkaConfig, Settings
-from streamproc.errors import StreamprocError, UsageError
+from streamproc.errors import DataError, StreamprocError, UsageError
 from streamproc.kafka import client
 from streamproc.kafka.client import BrokerError
 from streamproc.kafka.names import Names
@@ -326,10 +326,14 @@ class TestTwoOfOneName:
             eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 100)
             with background(kafka, path, follow=True) as later:
                 assert overtaken.wait(20)
-                file.writelines(line + b"\n" for line in lines[200:-1])
-                eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines) - 1)
-                file.write(lines[-1] + b"\n")
-                eventually(lambda: earlier.error is not None or later.error is not None)
+                file.writelines(line + b"\n" for line in lines[200:])
+
+                def one_has_ended() -> bool:
+                    lines.append(b'{"exchange":"x","symbol":"A","n":%d}' % len(lines))
+                    file.write(lines[-1] + b"\n")
+                    return earlier.error is not None or later.error is not None
+
+                eventually(one_has_ended)
                 assert [type(one.error) for one in (earlier, later) if one.error] == [FencedError]
                 eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines))
         assert_published(kafka, lines)
@@ -382,6 +386,24 @@ class TestWhatCannotBe:
             with pytest.raises(BrokerError, match=r"cannot publish.*[Mm]essage size"):
                 publisher.wait()
         assert_published(kafka, lines_of(path.read_bytes())[:-1])
+
+    @pytest.mark.parametrize("follow", [False, True])
+    def test_a_file_that_was_cut_keeps_back_nothing_that_comes_before_it(
+        self, kafka: Settings, tmp_path: Path, follow: bool
+    ) -> None:
+        folder = tmp_path / "in"
+        folder.mkdir()
+        lines = lines_of(market(10))
+        for name, part in (("a", lines[:50]), ("b", lines[50:100])):
+            (folder / f"{name}.ndjson").write_bytes(b"".join(line + b"\n" for line in part))
+        publish(kafka, folder)
+        with (folder / "a.ndjson").open("ab") as file:
+            file.writelines(line + b"\n" for line in lines[100:])
+        os.truncate(folder / "b.ndjson", 5000)
+        with pytest.raises(DataError, match=r"b\.ndjson: no longer holds"):
+            publish(kafka, folder, follow=follow)
+        found = [line for record in records(kafka) for line in record.lines]
+        assert sorted(found) == sorted(lines)
 
     def test_rejects_that_cannot_be_kept_end_it_before_the_commit(self, kafka: Settings, tmp_path: Path) -> None:
         path = tmp_path / "a.ndjson"

@@ -258,7 +258,7 @@ class TestBrokersThatGoAway:
     ) -> Iterator[tuple[Background, Path, list[bytes]]]:
         """A publisher that follows a file to which lines are being written, the first of them published."""
         monkeypatch.setattr(transactions_module, "TIMEOUT_S", 3.0)
-        lines, path = lines_of(market(60)), tmp_path / "a.ndjson"
+        lines, path = lines_of(market(25)), tmp_path / "a.ndjson"
         stop = threading.Event()
         write(path, lines[:100])
 

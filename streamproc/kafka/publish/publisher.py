@@ -1,7 +1,7 @@
 """`publish`: reads the inputs, packs their lines, and commits."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from streamproc.config import Settings
 from streamproc.crash import crash_point
-from streamproc.errors import UsageError
+from streamproc.errors import DataError, UsageError
 from streamproc.jit import is_compiled
 from streamproc.kafka import client
 from streamproc.kafka.names import Names
@@ -253,17 +253,26 @@ def _published(job: Job, sources: Sequence[Source]) -> dict[str, Any]:
     return summary | {"interrupted": True} if cut and not job.follow else summary
 
 
-def _drive(publisher: Publisher, pieces: Iterable[Piece | None], stop: StopRequest) -> bool:
+def _drive(publisher: Publisher, pieces: Iterator[Piece | None], stop: StopRequest) -> bool:
     """Publish what comes until nothing more does, or the end is asked for; whether it was."""
-    cut = False
-    for piece in pieces:
+    for piece in _committed_before_errors(publisher, pieces):
         if piece is not None:
             publisher.take(piece)
         publisher.commit_when_due()
-        if cut := stop.requested:
-            break
+        if stop.requested:
+            publisher.commit()
+            return True
     publisher.commit()
-    return cut
+    return False
+
+
+def _committed_before_errors(publisher: Publisher, pieces: Iterator[Piece | None]) -> Iterator[Piece | None]:
+    """The pieces; a file that cannot be read keeps back nothing that was read before it."""
+    try:
+        yield from pieces
+    except DataError:
+        publisher.commit()
+        raise
 
 
 def _longest(raw: Topic, settings: Settings) -> int:
