@@ -16,6 +16,8 @@ from streamproc.config import Settings
 from streamproc.crash import EXIT_CODE
 from streamproc.errors import DataError
 from streamproc.kafka.client import admin
+from streamproc.kafka.group import describe
+from streamproc.kafka.names import Names
 from streamproc.kafka.sink import chain, member
 from streamproc.kafka.topics import check_topics
 from streamproc.local.run import process_files
@@ -108,6 +110,24 @@ def test_sinks_of_a_group_come_and_go(settings: Settings, lines: list[bytes], wh
         eventually(lambda: hints_reach_the_end(settings))
     assert_same(tmp_path / "out", whole)
     assert one["lost_segments"] == other["lost_segments"] == 0
+
+
+def test_partitions_that_come_and_go_within_one_call(
+    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of `consume` that lasts over several rebalances assigns each partition once."""
+    make_topics(settings)
+    produce(settings, [*outgoing(settings, lines)])
+    mine = with_sink(settings, **PROMPT)
+    look, group = admin(settings.kafka), Names(settings.kafka.prefix).sink_group
+    monkeypatch.setattr(member, "WAIT_SECONDS", 12.0)
+    with running_sink(mine, tmp_path / "out"):
+        eventually(lambda: len(describe(look, group).members) == 1)
+        monkeypatch.undo()
+        with running_sink(mine, tmp_path / "out"):
+            eventually(lambda: [bool(one.partitions) for one in describe(look, group).members] == [True, True])
+        eventually(lambda: hints_reach_the_end(settings))
+    assert_same(tmp_path / "out", whole)
 
 
 def test_two_sinks_with_the_same_partitions_and_readers_beside(

@@ -247,7 +247,9 @@ class Sink:
             self._partitions[place] = partition
             self._fresh.add(place)
             _logger.info("%s: from offset %d", partition.source, partition.next)
-        consumer.incremental_assign([TopicPartition(*place, self._partitions[place].next) for place in self._fresh])
+        consumer.incremental_assign(
+            [TopicPartition(one.source.topic, one.source.partition, one.next) for one in opened]
+        )
 
     def _opened(self, topics: Mapping[str, Topic], topic: str, number: int) -> Partition:
         """A partition, its chain walked, and found to fit to the log."""
@@ -323,6 +325,7 @@ class Sink:
     def _drop(self, gone: Iterable[TopicPartition]) -> None:
         for one in gone:
             self._partitions.pop((one.topic, one.partition), None)
+            self._fresh.discard((one.topic, one.partition))
 
 
 def sink(settings: Settings, output: Path, stop: StopRequest) -> dict[str, Any]:
