@@ -66,6 +66,7 @@ class TakeOver:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "fetch.queue.backoff.ms": 5,
+            "fetch.wait.max.ms": 10,  # at an end the fetch that waits there holds up the one of the next partition
         }
         self._consumer: Consumer = client.consumer(settings.kafka, own)
 
