@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.kafka import PARTITIONS, Topics
+from benchmarks.kafka import Topics
 
 END_SECONDS = 60.0
 LOOK_SECONDS = 0.05
@@ -45,9 +45,13 @@ class Child:
 
     def stop(self) -> str:
         """End it as a service manager does; what it printed."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(signal.SIGTERM)
         return self.result()
+
+    def end(self) -> None:
+        """The same of a program that does not end with 0 then, as Java's do not."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(END_SECONDS)
 
     def result(self) -> str:
         """What it printed, once it has ended well."""
