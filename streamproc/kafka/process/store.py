@@ -19,12 +19,20 @@ class PartitionStore:
     folder : of this partition alone; made where it is missing.
     where : how errors name the changelog's partition.
 
-    Raises `StateError` where RocksDB cannot read it.
+    What RocksDB cannot open is made anew: `renewed` says why, "" where it was not.
     """
 
     def __init__(self, folder: Path, where: str) -> None:
+        self._folder = folder
         self._where = where
-        self._db = RocksStore(folder)
+        self.renewed = ""
+        try:
+            self._open()
+        except StateError as error:
+            self._make_anew(str(error))
+
+    def _open(self) -> None:
+        self._db = RocksStore(self._folder)
         try:
             self._load()
         except BaseException:
@@ -37,6 +45,16 @@ class PartitionStore:
         """Of the next record of the changelog."""
         position = self._db.get(POSITION_KEY)
         self.position = None if position is None else Position.loads(position, self._where)
+
+    def renew(self, reason: str) -> None:
+        """Hold nothing from here on, for a reason."""
+        self._db.close()
+        self._make_anew(reason)
+
+    def _make_anew(self, reason: str) -> None:
+        self.renewed = reason
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._open()
 
     def write(self, changes: Iterable[Change], changelog_offset: int) -> None:
         """Apply changes in the changelog's order, the position among them, all or none.
@@ -64,17 +82,3 @@ class PartitionStore:
     def close(self) -> None:
         """Let go of the folder."""
         self._db.close()
-
-    @classmethod
-    def anew(cls, folder: Path, where: str) -> "PartitionStore":
-        """An empty store in place of what is in the folder."""
-        shutil.rmtree(folder, ignore_errors=True)
-        return cls(folder, where)
-
-
-def opened(folder: Path, where: str) -> tuple[PartitionStore, str]:
-    """The store in a folder, made anew where it cannot be read; and why it was."""
-    try:
-        return PartitionStore(folder, where), ""
-    except StateError as error:
-        return PartitionStore.anew(folder, where), str(error)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import orjson
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
@@ -14,10 +15,11 @@ from streamproc.config import Settings
 from streamproc.errors import StateError
 from streamproc.kafka import client
 from streamproc.kafka.client import Record, listed_offsets, passes, patiently, told
+from streamproc.kafka.lookup import last_records
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.changelog import Change, Position
 from streamproc.kafka.process.partition import Encoders, Partition
-from streamproc.kafka.process.store import PartitionStore, opened
+from streamproc.kafka.process.store import PartitionStore
 
 ANSWER_SECONDS = 30.0
 """How long the broker may take to answer. A former owner's open transaction ends within its timeout, 10 s."""
@@ -51,6 +53,11 @@ class Taken(NamedTuple):
     error: Exception | None
 
 
+def _file_name(topic_id: str) -> str:
+    """A topic's id, which is base64, as Kafka's own tools write it: without slashes."""
+    return topic_id.translate(str.maketrans("+/", "-_"))
+
+
 class TakeOver:
     """Reads what a partition's former owners have left. It has a consumer of its own and belongs to one thread."""
 
@@ -82,13 +89,24 @@ class TakeOver:
         try:
             self._read_tail(number, store, end)
             start = self._start(number, store.position, committed)
-            partition = Partition(number, self._input.partitions, store, start, self._settings.state, self._encoders)
+            partition = self._partition(number, store, start, end)
             if start != store.position and start.generation:
                 self._warm_up(partition)
             return partition
         except BaseException:
             store.close()
             raise
+
+    def _partition(self, number: int, store: PartitionStore, start: Position, end: int) -> Partition:
+        """The partition with its state, made anew where damage shows only now that all of it is read."""
+        own = (number, self._input.partitions, store, start, self._settings.state, self._encoders)
+        try:
+            return Partition(*own)
+        except StateError as error:
+            reason = str(error)  # and no more: the error's frames hold what keeps the store's files open
+        self._renew(number, store, reason)
+        self._read_tail(number, store, end)
+        return Partition(*own)
 
     def close(self) -> None:
         """Let go of the consumer."""
@@ -117,15 +135,22 @@ class TakeOver:
 
     def _store(self, number: int, end: int) -> PartitionStore:
         """The partition's store, made anew where it does not belong to the changelog as it is."""
-        folder = self._folder / f"{self._input.state_id}-{number}"
-        store, reason = opened(folder, self._where(number))
-        if store.changelog_offset > end:
-            reason = f"it is ahead of its changelog: {store.changelog_offset} against {end}"
-            store.close()
-            store = PartitionStore.anew(folder, self._where(number))
-        if reason:
-            _logger.warning("partition %d: its state is read from the changelog anew: %s", number, reason)
+        folder = self._folder / f"{_file_name(self._input.state_id)}-{number}"
+        store = PartitionStore(folder, self._where(number))
+        if store.renewed:
+            self._tell_renewed(number, store)
+        if store.position is not None and store.position.state_id != self._input.state_id:
+            self._renew(number, store, f"it belongs to another topic {self._names.state}")
+        elif store.changelog_offset > end:
+            self._renew(number, store, f"it is ahead of its changelog: {store.changelog_offset} against {end}")
         return store
+
+    def _renew(self, number: int, store: PartitionStore, reason: str) -> None:
+        store.renew(reason)
+        self._tell_renewed(number, store)
+
+    def _tell_renewed(self, number: int, store: PartitionStore) -> None:
+        _logger.warning("partition %d: its state is read from the changelog anew: %s", number, store.renewed)
 
     def _read_tail(self, number: int, store: PartitionStore, end: int) -> None:
         """Apply the changelog from where the store is up to `end`, committed records only."""
@@ -164,19 +189,17 @@ class TakeOver:
         config = self._settings.state.canonical()
         fresh = Position(low, 0, self._input.raw_id, self._input.state_id, config)
         if position is None:
-            start = fresh if committed is None else fresh._replace(offset=committed)
+            start = fresh if committed is None else self._without_state(number, fresh._replace(offset=committed))
         elif committed is None or committed == position.offset:
             self._check(position, config, number)
             start = position
+            if position.state_id != self._input.state_id:
+                start = fresh._replace(offset=position.offset, generation=position.generation + 1)
+                self._tell_begun(number, "the changelog was made anew while members wrote to it", start)
         else:
             start = fresh._replace(offset=committed, generation=position.generation + 1)
-            _logger.warning(
-                "partition %d: the group's offset was set to %d, the state stands at %d: generation %d begins",
-                number,
-                committed,
-                position.offset,
-                start.generation,
-            )
+            reason = f"the group's offset was set to {committed}, the state stands at {position.offset}"
+            self._tell_begun(number, reason, start)
         if not low <= start.offset <= high:
             raise StateError(
                 f"offset {start.offset} is to be read next, but the topic holds {low} to {high}: "
@@ -185,6 +208,31 @@ class TakeOver:
                 hint="go on from what there is, as a new generation: streamproc replay --to-earliest --execute",
             )
         return start
+
+    def _without_state(self, number: int, start: Position) -> Position:
+        """Where a partition goes on that the group has an offset of, and the changelog nothing.
+
+        Someone has set it before the first start, or the changelog is gone: then there are rows.
+        """
+        generation = 1 + max(self._generations_of_rows(number), default=-1)
+        if generation:
+            start = start._replace(generation=generation)
+            self._tell_begun(number, "the changelog was deleted and made anew", start)
+        return start
+
+    def _generations_of_rows(self, number: int) -> Iterator[int]:
+        """Those of the newest rows that were made of a partition."""
+        for topic in (self._names.hf, self._names.bars):
+            with told("cannot read the topic", topic):
+                there = range(len(self._consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic].partitions))
+                # With as many partitions the rows are in that of the same number.
+                numbers = [number] if len(there) == self._input.partitions else there
+                bounds = {one: self._watermarks(topic, one) for one in numbers}
+                for record in last_records(self._consumer, topic, bounds).values():
+                    yield orjson.loads(record.value() or b"")["generation"]
+
+    def _tell_begun(self, number: int, reason: str, start: Position) -> None:
+        _logger.warning("partition %d: %s: generation %d begins", number, reason, start.generation)
 
     def _check(self, position: Position, config: str, number: int) -> None:
         if position.config != config:
@@ -255,21 +303,34 @@ class TakeOver:
 
 
 class TakeOverThread:
-    """Takes partitions over one after the other, while the member works."""
+    """Takes partitions over one after the other, while the member works.
+
+    What was asked for again in the meantime, after a partition had gone and come back, is not handed over: of a
+    partition's store only one can be open.
+    """
 
     def __init__(self, settings: Settings, input_: Input, folder: Path) -> None:
         self._take_over = TakeOver(settings, input_, folder)
         self._wanted: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
+        self._newest: dict[int, int] = {}
+        """Of each partition the assignment that it was last asked for in."""
+        self._handing_over = threading.Lock()
         self.taken: queue.SimpleQueue[Taken] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="take-over", daemon=True)
         self._thread.start()
 
     def ask(self, number: int, assignment: int) -> None:
         """Ask for a partition; it comes in `taken`."""
+        with self._handing_over:
+            self._newest[number] = assignment
+            for taken in [self.taken.get() for _ in range(self.taken.qsize())]:
+                self._hand_over(taken)
         self._wanted.put((number, assignment))
 
     def close(self) -> None:
         """Finish what was begun, and end."""
+        with self._handing_over:
+            self._newest.clear()
         self._wanted.put(None)
         self._thread.join()
         self._take_over.close()
@@ -278,11 +339,20 @@ class TakeOverThread:
             if partition:
                 partition.close()
 
+    def _hand_over(self, taken: Taken) -> None:
+        if self._newest.get(taken.number) == taken.assignment:
+            self.taken.put(taken)
+        elif taken.partition:
+            taken.partition.close()
+
     def _work(self) -> None:
         while wanted := self._wanted.get():
             number, assignment = wanted
+            if self._newest.get(number) != assignment:
+                continue
             try:
                 taken = Taken(number, assignment, self._take_over.take(number), None)
             except Exception as error:
                 taken = Taken(number, assignment, None, error)
-            self.taken.put(taken)
+            with self._handing_over:
+                self._hand_over(taken)
