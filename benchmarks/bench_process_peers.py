@@ -5,8 +5,8 @@ Measured as in `bench_process`: by the committed offsets, to the topic's end, ev
 is told in their sources below `peers/`. They commit as often as `process` does, but for Quix Streams, where each
 second is in its favour.
 
-The program that keeps a minute in Quix Streams' state gets a topic that its speed allows for, and is measured on the part
-where its windows are full; `process` and Kafka Streams have full windows in most of theirs.
+The program that keeps a minute in Quix Streams' state gets a topic that its speed allows for, and is measured on the
+part where its windows are full; `process` and Kafka Streams have full windows in most of theirs.
 """
 
 import json
@@ -46,7 +46,15 @@ class KafkaStreams:
     def command(self, topics: Topics, group: str, out: str) -> list[str]:
         """A program that begins with nothing."""
         commit_ms = round(1000 * Settings().process.commit_interval)
-        java = ["java", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", self._classpath, "bench.Main"]
+        # Of its collectors the one that leaves most of two cores to the work.
+        java = [
+            "java",
+            "-XX:+UseParallelGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+            self._classpath,
+            "bench.Main",
+        ]
         servers = topics.settings.kafka.bootstrap_servers
         return [*java, servers, group, topics.names.raw, out, str(FOLDER / group), str(commit_ms)]
 

@@ -113,15 +113,16 @@ class Sample(NamedTuple):
 
 def watched(topics: Topics, group: str, end: int, alive: Callable[[], None]) -> list[Sample]:
     """The group's commits until it has committed so many records of the raw topic."""
-    samples = [Sample(time.monotonic(), topics.committed(group))]
-    while samples[-1].done < end:
-        time.sleep(LOOK_SECONDS)
-        alive()
-        now = Sample(time.monotonic(), topics.committed(group))
-        if now.done > samples[-1].done:
-            samples.append(now)
-        elif now.at - samples[-1].at > STALLED_SECONDS:
-            raise RuntimeError(f"nothing was committed for {STALLED_SECONDS:.0f} s")
+    with topics.offsets_of(group) as committed:
+        samples = [Sample(time.monotonic(), committed())]
+        while samples[-1].done < end:
+            time.sleep(LOOK_SECONDS)
+            alive()
+            now = Sample(time.monotonic(), committed())
+            if now.done > samples[-1].done:
+                samples.append(now)
+            elif now.at - samples[-1].at > STALLED_SECONDS:
+                raise RuntimeError(f"nothing was committed for {STALLED_SECONDS:.0f} s")
     return samples
 
 

@@ -5,12 +5,12 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from benchmarks.measure import SCRATCH
@@ -73,7 +73,8 @@ class Topics:
     def make(self, topic: str) -> str:
         """A topic beside these, its name under the same prefix."""
         name = f"{self.names.prefix}.{topic}"
-        [made] = self.admin.create_topics([NewTopic(name, PARTITIONS, 1)]).values()
+        kept = {"retention.ms": "-1"}  # records bear event times, which are long past
+        [made] = self.admin.create_topics([NewTopic(name, PARTITIONS, 1, config=kept)]).values()
         made.result(_SETTLE_SECONDS)
         return name
 
@@ -82,12 +83,24 @@ class Topics:
         prefix = prefix or f"{self.names.prefix}."
         self._delete([name for name in self.admin.list_topics(timeout=30).topics if name.startswith(prefix)])
 
-    def committed(self, group: str) -> list[int]:
-        """Offset of each partition of the raw topic that a group has committed, 0 where it has none."""
+    @contextmanager
+    def offsets_of(self, group: str) -> Iterator[Callable[[], list[int]]]:
+        """What tells the offsets of the raw topic's partitions that a group has committed, 0 where it has none.
+
+        A consumer that never joins asks: an admin client that meets a coordinator on the move ends the process.
+        """
+        own = {"group.id": group, "isolation.level": "read_uncommitted"}  # the other would wait for open transactions
+        consumer = Consumer(reading(self.settings, own))
         asked = [TopicPartition(self.names.raw, number) for number in range(PARTITIONS)]
-        [answer] = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)]).values()
-        offsets = {one.partition: one.offset for one in answer.result(30).topic_partitions}
-        return [max(0, offsets[number]) for number in range(PARTITIONS)]
+
+        def committed() -> list[int]:
+            answers = client.patiently(lambda: consumer.committed(asked, timeout=_SETTLE_SECONDS), _SETTLE_SECONDS)
+            return [max(0, answer.offset) for answer in answers]
+
+        try:
+            yield committed
+        finally:
+            consumer.close()
 
     def _forget_group(self) -> None:
         """A static member is of the group until its session ends, though it has left."""
@@ -125,20 +138,26 @@ def ends(settings: Settings, topic: str) -> list[int]:
 
 
 def records(settings: Settings, topic: str) -> Iterator[client.Record]:
-    """All committed records of a topic."""
+    """All records of a topic, which must have been committed or aborted up to its end.
+
+    A transaction's offsets may be there before the markers that show its records: these are waited for.
+    """
+    end = ends(settings, topic)
     reader = _reader(settings)
+    deadline = time.monotonic() + _SETTLE_SECONDS
     try:
         reader.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
-        ended: set[int] = set()
+        ended = {number for number in range(PARTITIONS) if not end[number]}
         while len(ended) < PARTITIONS:
             for message in client.consume(reader, 10_000, 0.2):
                 error = message.error()
                 if error is None:
                     yield message
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
-                else:
+                elif error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
+                elif message.offset() >= end[message.partition()]:
+                    ended.add(message.partition())
+            assert time.monotonic() < deadline, f"{topic}: a transaction does not end"
     finally:
         reader.close()
 

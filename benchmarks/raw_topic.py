@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -13,6 +13,7 @@ from streamproc.kafka import client
 from streamproc.simulate import Market, generate
 
 FLUSH_SECONDS = 120.0
+BEHIND_SECONDS = 1.0
 ROW_MS = 1_000
 """`hf_emit_interval`: a row comes of a symbol's first book in each."""
 
@@ -120,25 +121,30 @@ Acknowledged = Callable[[Message, float], None]
 """A record that the broker has, and when its acknowledgement was seen (monotonic clock)."""
 
 
-def produce_paced(topics: Topics, of: Market, acknowledged: Acknowledged) -> Filled:
-    """A market's books, each a record, when its time has come."""
+def produce_paced(topics: Topics, paced: Sequence[Book], acknowledged: Acknowledged) -> Filled:
+    """Books, each a record, each when it was collected after the first one.
+
+    Raises where the producer falls behind by more than it could make up for.
+    """
     producer = raw_producer(topics, linger_ms=0)
-    counted = Counter[bytes]()
-    seconds: set[tuple[bytes, int]] = set()
-    size = 0
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         assert error is None, error
         acknowledged(message, time.monotonic())
 
-    offset_s = time.monotonic() - of.start_ms / 1000
-    for book in books(of):
+    offset_s = time.monotonic() - paced[0].collected_at / 1000
+    for book in paced:
         while (wait_s := book.collected_at / 1000 + offset_s - time.monotonic()) > 0:
             producer.poll(wait_s)  # ends at the next acknowledgement
         producer.produce(topics.names.raw, book.line, book.key, timestamp=book.collected_at, on_delivery=delivered)
         producer.poll(0)
-        counted[book.key] += 1
-        seconds.add((book.key, book.timestamp // ROW_MS))
-        size += len(book.line)
+    behind_s = time.monotonic() - offset_s - paced[-1].collected_at / 1000
+    assert behind_s < BEHIND_SECONDS, f"the producer fell behind by {behind_s:.1f} s: nothing can be told"
     assert not producer.flush(FLUSH_SECONDS)
-    return Filled(counted.total(), counted.total(), size, len(seconds), counted)
+    return Filled(
+        records=len(paced),
+        books=len(paced),
+        value_bytes=sum(len(book.line) for book in paced),
+        rows=len({(book.key, book.timestamp // ROW_MS) for book in paced}),
+        by_key=Counter(book.key for book in paced),
+    )
