@@ -130,7 +130,10 @@ class TakeOver:
             return patiently(lambda: self._listed(asked, IsolationLevel.READ_UNCOMMITTED).offset, ANSWER_SECONDS)
 
     def _listed(self, asked: dict[TopicPartition, OffsetSpec], isolation: IsolationLevel) -> ListOffsetsResultInfo:
-        [answer] = listed_offsets(self._admin, asked, isolation, ANSWER_SECONDS).values()
+        try:
+            [answer] = listed_offsets(self._admin, asked, isolation, ANSWER_SECONDS).values()
+        except TimeoutError as error:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
         return answer
 
     def _store(self, number: int, end: int) -> PartitionStore:
