@@ -16,7 +16,8 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from streamproc import read
 from streamproc.config import KafkaConfig, Settings
-from streamproc.kafka.client import consume, patiently, producer
+from streamproc.kafka import client
+from streamproc.kafka.client import consume, patiently
 from streamproc.kafka.names import Names
 from streamproc.kafka.partitioner import record_key
 from streamproc.kafka.process import member
@@ -31,19 +32,21 @@ def collected_at(line: bytes) -> int:
     return int(orjson.loads(line)["collected_at"])
 
 
-def fill_raw(settings: Settings, lines: Iterable[bytes], *, timestamps: bool = False) -> int:
+def fill_raw(
+    settings: Settings, lines: Iterable[bytes], *, timestamps: bool = False, by: Producer | None = None
+) -> int:
     """Lines into the raw topic, each a record under its symbol's key, null where there is none; how many.
 
-    `timestamps`: the records have those of the lines' `collected_at`.
+    `timestamps`: the records have those of the lines' `collected_at`. `by`: a producer that is there already.
     """
-    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "partitioner": "murmur2_random"})
+    given = by or client.producer(settings.kafka, {})
     count = 0
     for line in lines:
         timestamp = collected_at(line) if timestamps else 0
-        producer.produce(Names(settings.kafka.prefix).raw, line, key_of(line), timestamp=timestamp)
+        given.produce(Names(settings.kafka.prefix).raw, line, key_of(line), timestamp=timestamp)
         count += 1
-        producer.poll(0)
-    producer.flush(30)
+        given.poll(0)
+    assert not given.flush(30)
     return count
 
 
@@ -68,13 +71,27 @@ def be_member(settings: Settings) -> None:
         process(settings, stop)
 
 
-def be_member_without_transactions(settings: Settings) -> None:
+class SlowCommit(Transaction):
+    """A transaction that stays open for a while after all was produced, so that many a kill meets it."""
+
+    def commit(self, offsets: list[TopicPartition], group: Any) -> None:
+        time.sleep(0.2)
+        super().commit(offsets, group)
+
+
+def be_slow_member(settings: Settings) -> None:
+    """Be a member whose commits are slow."""
+    member.Transaction = SlowCommit  # type: ignore[attr-defined]
+    be_member(settings)
+
+
+def be_slow_member_without_transactions(settings: Settings) -> None:
     """The same member, but its rows are in no transaction: what a test is held against."""
 
-    class Unsafe(Transaction):
+    class Unsafe(SlowCommit):
         def __init__(self, kafka: KafkaConfig, transactional_id: str, largest_bytes: int) -> None:
             super().__init__(kafka, transactional_id, largest_bytes)
-            self._plain = producer(kafka, {})
+            self._plain = client.producer(kafka, {})
 
         def produce(self, outgoing: Iterable[Outgoing]) -> Counter[str]:
             counts: Counter[str] = Counter()

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from streamproc.config import Settings
+from streamproc.config import KafkaConfig, Settings
+from streamproc.kafka import client
 from streamproc.kafka.names import Names
 from streamproc.local.run import process_files
 from streamproc.simulate import Market, generate
+from tests.broker import QUICK, Broker
 from tests.children import begin
 from tests.kafka.groups import (
     be_member,
-    be_member_without_transactions,
+    be_slow_member,
+    be_slow_member_without_transactions,
     committed,
     eventually,
     fill_raw,
@@ -82,8 +85,9 @@ def feed_slowly(settings: Settings, lines: list[bytes], seconds: float) -> threa
     def work() -> None:
         pieces = 40
         size = -(-len(lines) // pieces)
+        by = client.producer(settings.kafka, {})
         for start in range(0, len(lines), size):
-            fill_raw(settings, lines[start : start + size])
+            fill_raw(settings, lines[start : start + size], by=by)
             time.sleep(seconds / pieces)
 
     thread = threading.Thread(target=work)
@@ -101,7 +105,7 @@ def killed_at_random(
         for number in range(3)
     ]
     with members(work, all_settings) as processes:
-        feeder = feed_slowly(settings, lines, 12)
+        feeder = feed_slowly(settings, lines, 8)
         while feeder.is_alive():
             time.sleep(chance.uniform(0.5, 1.5))
             victim = chance.randrange(3)
@@ -115,7 +119,7 @@ def test_members_killed_at_random_under_load(
     settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
 ) -> None:
     make_topics(settings, PARTITIONS)
-    killed_at_random(settings, lines, tmp_path, be_member, seed=1)
+    killed_at_random(settings, lines, tmp_path, be_slow_member, seed=1)
     assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
 
 
@@ -124,7 +128,7 @@ def test_the_same_without_transactions_loses_or_doubles_rows(
 ) -> None:
     """The control: were this without differences, the test above would prove nothing."""
     make_topics(settings, PARTITIONS)
-    killed_at_random(settings, lines, tmp_path, be_member_without_transactions, seed=1)
+    killed_at_random(settings, lines, tmp_path, be_slow_member_without_transactions, seed=1)
     assert differences(settings, whole) != NONE_LOST_OR_DOUBLED
 
 
@@ -162,3 +166,28 @@ def test_records_of_a_key_keep_their_order(settings: Settings, lines: list[bytes
         t = message.timestamp()[1]
         assert t >= times[message.key()]
         times[message.key()] = t
+
+
+def test_a_broker_killed_and_started_again(lines: list[bytes], whole: Path, tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "kafka", properties=QUICK)
+    broker.start()
+    try:
+        settings = Settings(
+            kafka=KafkaConfig(bootstrap_servers=broker.bootstrap_servers, prefix="b"), state={"bar_idle_close": None}
+        )
+        make_topics(settings, PARTITIONS)
+        half = len(lines) // 2
+        filled = fill_raw(settings, lines[:half])
+        with running_member(with_process(settings, tmp_path / "state", commit_interval=0.05, commit_records=200)):
+            for _ in range(2):
+                before = committed(settings)
+                eventually(lambda before=before: committed(settings) > before)  # type: ignore[misc]
+                broker.kill()
+                time.sleep(1)
+                broker.start()
+                filled += fill_raw(settings, lines[filled : filled + len(lines) // 4])
+            filled += fill_raw(settings, lines[filled:])
+            eventually(lambda: committed(settings) == filled, seconds=90)
+        assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+    finally:
+        broker.stop()

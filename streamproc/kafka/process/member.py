@@ -68,7 +68,6 @@ class Member:
         self._running: dict[int, Partition] = {}
         self._touched: dict[int, Partition] = {}
         self._assignments = 0
-        self._rebalanced = False
         self._transaction = Transaction(
             settings.kafka, self._names.transaction("process", home.member_id), input_.largest_bytes
         )
@@ -79,7 +78,6 @@ class Member:
         self._kafka = settings.kafka
         self._member_id = home.member_id
         self._consumer: Consumer = self._joined()
-        self._group: Any = None
         self._due = 0.0
         self._taken_until = clock() + SESSION_SECONDS
 
@@ -127,9 +125,6 @@ class Member:
     def _turn(self) -> None:
         """Take what has come, unless the transaction is aborted on the way."""
         if not self._transaction.open:
-            # A rebalance after this makes it stale, and what was consumed under it is refused or thrown away.
-            self._group = self._consumer.consumer_group_metadata()
-            self._rebalanced = False
             self._due = self._clock() + self._settings.commit_interval
         most = min(RECORDS_AT_ONCE, self._settings.commit_records - self._uncommitted["records"])
         messages = client.consume(self._consumer, most, max(0.0, self._due - self._clock()))
@@ -141,12 +136,8 @@ class Member:
 
     def _take(self, messages: list[Record]) -> None:
         """Feed what has come, and commit when it is time."""
-        self._adopt()
         by_partition = self._sorted(messages)
-        if self._rebalanced and not self._transaction.open:
-            for number in by_partition:
-                self._rewind(self._running[number])
-            return
+        self._adopt()  # after: records that came before a partition was taken over may leave a gap
         for number, records in by_partition.items():
             self._feed(self._running[number], records)
         for partition, outgoing in self._quiet.pass_time(self._running).items() if self._quiet else ():
@@ -218,7 +209,8 @@ class Member:
             written.append((partition, changes, self._transaction.log(self._names.state, number, changes)))
         crash_point("process.after_produce")
         offsets = [TopicPartition(self._names.raw, number, one.offset) for number, one in self._touched.items()]
-        self._transaction.commit(offsets, self._group)
+        # As the group is now: a loss that this member has not been told of yet makes it void, and the commit is refused.
+        self._transaction.commit(offsets, self._consumer.consumer_group_metadata())
         crash_point("process.after_commit")
         for partition, changes, [last] in written:
             partition.store.write(changes, last + 1)
@@ -267,7 +259,6 @@ class Member:
             _logger.info("partition %d runs from offset %d", number, partition.offset)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._rebalanced = True
         self._assignments += 1
         # Paused, and from an offset that is always there, until its state says from where.
         consumer.incremental_assign([TopicPartition(one.topic, one.partition, OFFSET_END) for one in partitions])
@@ -277,7 +268,6 @@ class Member:
             self._take_over.ask(one.partition, self._assignments)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._rebalanced = True
         try:
             self._commit()
         except AbortedError as error:
@@ -288,7 +278,6 @@ class Member:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Others own them by now: whatever was done since the last commit is theirs to do."""
-        self._rebalanced = True
         _logger.warning("partitions lost: %s", ", ".join(str(one.partition) for one in partitions))
         self._transaction.abort()
         self._drop(partitions)

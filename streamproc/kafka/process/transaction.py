@@ -1,5 +1,7 @@
 """A member's transactions: what is produced and committed together, and what to do when that fails."""
 
+import queue
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -93,8 +95,29 @@ class Transaction:
         """Commit with the offsets. Records that could not be delivered fail it. `AbortedError` when it is aborted."""
         self._flush()
         self._call("cannot commit", self._producer.send_offsets_to_transaction, offsets, group, ANSWER_SECONDS)
-        self._call("cannot commit", self._producer.commit_transaction)
+        self._call("cannot commit", self._end)
         self.open = False
+
+    def _end(self) -> None:
+        """Commit, in a thread: after some outages librdkafka's call does not return. Then its producer is left behind."""
+        outcome: queue.SimpleQueue[KafkaException | None] = queue.SimpleQueue()
+
+        def commit(producer: Producer = self._producer) -> None:
+            try:
+                producer.commit_transaction()
+            except KafkaException as error:
+                outcome.put(error)
+            else:
+                outcome.put(None)
+
+        threading.Thread(target=commit, name="commit", daemon=True).start()
+        try:
+            error = outcome.get(timeout=UNCERTAIN_SECONDS)
+        except queue.Empty:
+            self._broken, self.open = True, False
+            raise AbortedError("its end is uncertain: the commit is not answered") from None
+        if error:
+            raise error
 
     def _flush(self) -> None:
         """Wait until all is delivered; not for ever, for after some outages a producer no longer finds its way."""
