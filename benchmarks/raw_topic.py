@@ -14,6 +14,9 @@ from streamproc.simulate import Market, generate
 
 FLUSH_SECONDS = 120.0
 BEHIND_SECONDS = 1.0
+WAKE_SECONDS = 0.002
+"""The producer does not wake for each book: the cores are those of the member and the broker."""
+
 ROW_MS = 1_000
 """`hf_emit_interval`: a row comes of a symbol's first book in each."""
 
@@ -126,7 +129,7 @@ def produce_paced(topics: Topics, paced: Sequence[Book], acknowledged: Acknowled
 
     Raises where the producer falls behind by more than it could make up for.
     """
-    producer = raw_producer(topics, linger_ms=0)
+    producer = raw_producer(topics, linger_ms=5)
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         assert error is None, error
@@ -135,7 +138,7 @@ def produce_paced(topics: Topics, paced: Sequence[Book], acknowledged: Acknowled
     offset_s = time.monotonic() - paced[0].collected_at / 1000
     for book in paced:
         while (wait_s := book.collected_at / 1000 + offset_s - time.monotonic()) > 0:
-            producer.poll(wait_s)  # ends at the next acknowledgement
+            producer.poll(max(wait_s, WAKE_SECONDS))  # ends at the next acknowledgement
         producer.produce(topics.names.raw, book.line, book.key, timestamp=book.collected_at, on_delivery=delivered)
         producer.poll(0)
     behind_s = time.monotonic() - offset_s - paced[-1].collected_at / 1000
