@@ -32,6 +32,8 @@ QUICK = {
     "group.consumer.min.heartbeat.interval.ms": "200",
     "group.consumer.heartbeat.interval.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+    "broker.session.timeout.ms": "2000",  # one that was killed is registered anew only when this has passed
+    "broker.heartbeat.interval.ms": "500",
 }
 
 SINGLE = {

@@ -209,7 +209,7 @@ class Member:
             written.append((partition, changes, self._transaction.log(self._names.state, number, changes)))
         crash_point("process.after_produce")
         offsets = [TopicPartition(self._names.raw, number, one.offset) for number, one in self._touched.items()]
-        # As the group is now: a loss that this member has not been told of yet makes it void, and the commit is refused.
+        # As the group is now: after a loss that this member has not been told of yet the commit is refused.
         self._transaction.commit(offsets, self._consumer.consumer_group_metadata())
         crash_point("process.after_commit")
         for partition, changes, [last] in written:

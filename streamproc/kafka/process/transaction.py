@@ -21,8 +21,8 @@ TRANSACTION_TIMEOUT_MS = 10_000
 
 ANSWER_SECONDS = 5.0
 """How long a call waits before it is made again."""
-UNCERTAIN_SECONDS = 2 * TRANSACTION_TIMEOUT_MS / 1000
-"""A call that has not ended by then never will: brokers have aborted the transaction, or committed it."""
+UNCERTAIN_SECONDS = 10.0
+"""A call that has not ended by then is given up; the next producer with this id settles what it has begun."""
 SETTLE_SECONDS = 120.0
 MOST_RENEWALS, RENEWALS_SECONDS = 5, 60.0
 QUEUE_KBYTES = 65_536
@@ -95,29 +95,8 @@ class Transaction:
         """Commit with the offsets. Records that could not be delivered fail it. `AbortedError` when it is aborted."""
         self._flush()
         self._call("cannot commit", self._producer.send_offsets_to_transaction, offsets, group, ANSWER_SECONDS)
-        self._call("cannot commit", self._end)
+        self._call("cannot commit", self._producer.commit_transaction)
         self.open = False
-
-    def _end(self) -> None:
-        """Commit, in a thread: after some outages librdkafka's call does not return. Then its producer is left behind."""
-        outcome: queue.SimpleQueue[KafkaException | None] = queue.SimpleQueue()
-
-        def commit(producer: Producer = self._producer) -> None:
-            try:
-                producer.commit_transaction()
-            except KafkaException as error:
-                outcome.put(error)
-            else:
-                outcome.put(None)
-
-        threading.Thread(target=commit, name="commit", daemon=True).start()
-        try:
-            error = outcome.get(timeout=UNCERTAIN_SECONDS)
-        except queue.Empty:
-            self._broken, self.open = True, False
-            raise AbortedError("its end is uncertain: the commit is not answered") from None
-        if error:
-            raise error
 
     def _flush(self) -> None:
         """Wait until all is delivered; not for ever, for after some outages a producer no longer finds its way."""
@@ -145,19 +124,20 @@ class Transaction:
                 return
 
     def _call(self, what: str, method: Callable[..., object], *arguments: Any) -> None:
-        """Call until it succeeds or cannot. Calls that end transactions go on where they were when called again."""
-        deadline = time.monotonic() + UNCERTAIN_SECONDS
-        while True:
-            try:
-                method(*arguments)
-            except KafkaException as error:
-                if not error.args[0].retriable():
-                    self._give_up(error, what)
-                if time.monotonic() >= deadline:
-                    self._broken, self.open = True, False
-                    raise AbortedError(f"its end is uncertain: {error.args[0].str()}") from error
-            else:
-                return
+        """Call until it succeeds or cannot. Calls that end transactions go on where they were when called again.
+
+        In a thread, for after some outages librdkafka does not return, whatever its timeout. Then the producer is left
+        behind, and the next one with its id settles what it has begun.
+        """
+        outcome: queue.SimpleQueue[KafkaException | None] = queue.SimpleQueue()
+        threading.Thread(target=_persist, args=(method, arguments, outcome), name="transaction", daemon=True).start()
+        try:
+            error = outcome.get(timeout=UNCERTAIN_SECONDS)
+        except queue.Empty:
+            self._broken, self.open = True, False
+            raise AbortedError("its end is uncertain: Kafka gives no answer") from None
+        if error:
+            self._give_up(error, what)
 
     def _give_up(self, error: KafkaException, what: str) -> NoReturn:
         """Abort, or let go of the producer, and raise `AbortedError`; `BrokerError` where no other would do better.
@@ -175,3 +155,20 @@ class Transaction:
         else:
             raise BrokerError(fault, what, self._id) from error
         raise AbortedError(fault.str()) from error
+
+
+def _persist(
+    method: Callable[..., object], arguments: Iterable[Any], outcome: "queue.SimpleQueue[KafkaException | None]"
+) -> None:
+    """Call for as long as the errors are such that another call may succeed, and tell the last one, or None."""
+    deadline = time.monotonic() + UNCERTAIN_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            method(*arguments)
+        except KafkaException as error:
+            if not error.args[0].retriable():
+                outcome.put(error)
+                return
+        else:
+            outcome.put(None)
+            return
