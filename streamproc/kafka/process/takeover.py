@@ -134,6 +134,10 @@ class TakeOver:
             [answer] = listed_offsets(self._admin, asked, isolation, ANSWER_SECONDS).values()
         except TimeoutError as error:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._NOENT:  # a broker that starts knows of no leaders yet
+                raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)) from error
+            raise
         return answer
 
     def _store(self, number: int, end: int) -> PartitionStore:
