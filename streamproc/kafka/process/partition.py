@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
-from streamproc.engine import Batch, Engine
+from streamproc.engine import Batch, Engine, Rejected
 from streamproc.kafka.client import Headers, Record
 from streamproc.kafka.names import Names
 from streamproc.kafka.partitioner import partition_of, record_key
@@ -36,16 +36,28 @@ class Origin(NamedTuple):
     starts: NDArray[np.int64]
     """Number of the first line of each message."""
 
-    def of_line(self, line: int) -> tuple[Record, int]:
-        """The message of a line, and the line's number in it."""
-        place = int(np.searchsorted(self.starts, line, side="right")) - 1
-        return self.messages[place], line - int(self.starts[place])
+    def of_lines(self, lines: NDArray[np.int64]) -> Iterator[tuple[Record, int]]:
+        """The message of each line, and the line's number in it."""
+        places = np.searchsorted(self.starts, lines, side="right") - 1
+        inner = lines - self.starts[places]
+        return zip([self.messages[place] for place in places.tolist()], inner.tolist(), strict=True)
 
 
 def _lines(messages: Sequence[Record]) -> tuple[bytes, Origin]:
     values = [message.value() or b"" for message in messages]
+    lines = b"\n".join([*values, b""])
+    if lines.count(b"\n") == len(values):
+        return lines, Origin(messages, np.arange(len(values)))
     counts = np.array([value.count(b"\n") + 1 for value in values])
-    return b"\n".join(values) + b"\n", Origin(messages, np.cumsum(counts) - counts)
+    return lines, Origin(messages, np.cumsum(counts) - counts)
+
+
+class RecordKeys(dict[tuple[str, str], bytes]):
+    """Keys of the records of each exchange and symbol."""
+
+    def __missing__(self, key: tuple[str, str]) -> bytes:
+        made = self[key] = record_key(*key)
+        return made
 
 
 class Encoders:
@@ -56,18 +68,19 @@ class Encoders:
         self._topics: dict[Stream, str] = {"hf": names.hf, "bars": names.bars}
         self._encoders = {stream: RowEncoder(stream, config) for stream in self._topics}
         self._times = {stream: word(stream, "timestamp") for stream in self._topics}
+        self._keys = RecordKeys()
         self._schema = ("schema", b"%d" % COLUMNS_VERSION)
 
     def rows(
         self, stream: Stream, words: NDArray[np.int64], keys: Sequence[tuple[str, str]], sources: Sequence[bytes]
     ) -> Iterator[Outgoing]:
         """Records of rows, each with its source."""
+        topic, known, schema = self._topics[stream], self._keys, self._schema
         times = words[:, self._times[stream]].tolist()
         symbols = words[:, SYMBOL_WORD].tolist()
         encoded = self._encoders[stream].encode(words, keys)
         for value, t, symbol, source in zip(encoded, times, symbols, sources, strict=True):
-            headers = [self._schema, ("source", source)]
-            yield Outgoing(self._topics[stream], record_key(*keys[symbol]), value, t, headers)
+            yield Outgoing(topic, known[keys[symbol]], value, t, [schema, ("source", source)])
 
 
 class Partition:
@@ -136,28 +149,32 @@ class Partition:
 
     def _outgoing(self, batch: Batch, origin: Origin | None) -> Iterator[Outgoing]:
         keys = self.engine.symbols.keys
-        for stream, words in (("hf", batch.hf), ("bars", batch.bars)):
+        streams: tuple[tuple[Stream, NDArray[np.int64]], ...] = (("hf", batch.hf), ("bars", batch.bars))
+        for stream, words in streams:
             if len(words):
-                sources = [self._source(origin, line) for line in words[:, LINE_WORD].tolist()]
-                yield from self._out.rows(stream, words, keys, sources)  # type: ignore[arg-type]
-        for rejected in batch.rejected:
+                yield from self._out.rows(stream, words, keys, self._sources(origin, words[:, LINE_WORD]))
+        if batch.rejected:
             assert origin is not None, "only lines are rejected"
-            message, _ = origin.of_line(rejected.line)
+            yield from self._dead_letters(batch.rejected, origin)
+
+    def _dead_letters(self, rejected: Sequence[Rejected], origin: Origin) -> Iterator[Outgoing]:
+        lines = np.array([one.line for one in rejected])
+        found = zip(rejected, origin.of_lines(lines), self._sources(origin, lines), strict=True)
+        for one, (message, _), source in found:
             headers = [
-                ("reason", rejected.reason.encode()),
-                ("detail", rejected.detail.encode()),
-                ("source", self._source(origin, rejected.line)),
+                ("reason", one.reason.encode()),
+                ("detail", one.detail.encode()),
+                ("source", source),
                 ("generation", b"%d" % self._position.generation),
                 *(message.headers() or ()),
             ]
-            yield Outgoing(self._out.names.dlq, message.key(), rejected.raw, 0, headers)
+            yield Outgoing(self._out.names.dlq, message.key(), one.raw, 0, headers)
 
-    def _source(self, origin: Origin | None, line: int) -> bytes:
-        """`partition:offset:line` of the record that caused a row; of none, the next record's place."""
+    def _sources(self, origin: Origin | None, lines: NDArray[np.int64]) -> list[bytes]:
+        """`partition:offset:line` of the record that caused each row; of none, the next record's place."""
         if origin is None:
-            return b"%d:%d:" % (self.number, self.offset)
-        message, inner = origin.of_line(line)
-        return b"%d:%d:%d" % (self.number, message.offset(), inner)
+            return [b"%d:%d:" % (self.number, self.offset)] * len(lines)
+        return [b"%d:%d:%d" % (self.number, message.offset(), inner) for message, inner in origin.of_lines(lines)]
 
     def _misrouted(self, exchange: str, symbol: str) -> str:
         key = record_key(exchange, symbol)

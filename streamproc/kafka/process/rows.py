@@ -1,46 +1,56 @@
 """Row words -> JSON records of the topics hf and bars."""
 
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from streamproc.config import StateConfig
-from streamproc.schema import NULL_INT, WORDS_BEFORE_COLUMNS, Stream, columns
+from streamproc.kafka.process.digits import powers_of_ten
+from streamproc.kafka.process.write import Template, write_rows
+from streamproc.schema import SYMBOL_WORD, Stream, columns, width
+
+ROWS_AT_ONCE = 64
+"""What is written of them stays in the cache until it is cut into records."""
+PADDING = bytes(8)
+
+Key = tuple[str, str]
+
+
+class Heads(dict[Key, bytes]):
+    """How the rows of each exchange and symbol begin, in JSON."""
+
+    def __missing__(self, key: Key) -> bytes:
+        exchange, symbol = map(orjson.dumps, key)
+        head = self[key] = b'{"exchange":%s,"symbol":%s' % (exchange, symbol)
+        return head
 
 
 class RowEncoder:
-    """Rows of one stream as JSON objects with the columns of `schema.columns`, null for null."""
+    """Rows of one stream as JSON objects with the columns of `schema.columns`, null for null. For one thread."""
 
     def __init__(self, stream: Stream, config: StateConfig) -> None:
-        listed = columns(stream, config)
-        self._names = [column.name for column in listed]
-        kinds = [column.kind for column in listed[2:]]
-        self._doubles = _words(kinds, {"double"})
-        self._ints = _words(kinds, {"int", "time"})
-        self._bools = _words(kinds, {"bool"})
-        self._enums = _words(kinds, {"string"})
-        self._texts = [column.values for column in listed[2:] if column.kind == "string"]
-        gathered = [*self._doubles, *self._ints, *self._bools, *self._enums]
-        self._in_order = itemgetter(*np.argsort(gathered).tolist())
+        self._template = Template.of(columns(stream, config))
+        self._powers = powers_of_ten()
+        self._heads = Heads()
+        self._out = bytearray()
+        self._encode(np.empty((0, width(stream, config)), np.int64), ())  # compiled before there is anything to do
 
-    def encode(self, words: NDArray[np.int64], keys: Sequence[tuple[str, str]]) -> Iterator[bytes]:
+    def encode(self, words: NDArray[np.int64], keys: Sequence[Key]) -> Iterator[bytes]:
         """Each of the rows (n, width); `keys` are exchange and symbol by symbol index."""
-        doubles = words.view(np.float64)[:, self._doubles].tolist()  # orjson writes NaN as null
-        ints = words[:, self._ints].tolist()
-        if len(words) and (words[:, self._ints] == NULL_INT).any():
-            ints = [[None if value == NULL_INT else value for value in row] for row in ints]
-        bools = (words[:, self._bools] == 1).tolist()
-        enums = words[:, self._enums].tolist()
-        for symbol, *parts in zip(words[:, 0].tolist(), doubles, ints, bools, enums, strict=True):
-            exchange, name = keys[symbol]
-            parts[3] = [texts[value] for texts, value in zip(self._texts, parts[3], strict=True)]
-            values = self._in_order(parts[0] + parts[1] + parts[2] + parts[3])
-            yield orjson.dumps(dict(zip(self._names, (exchange, name, *values), strict=True)))
+        for start in range(0, len(words), ROWS_AT_ONCE):
+            yield from self._encode(words[start : start + ROWS_AT_ONCE], keys)
 
-
-def _words(kinds: Sequence[Any], wanted: set[str]) -> list[int]:
-    return [WORDS_BEFORE_COLUMNS + place for place, kind in enumerate(kinds) if kind in wanted]
+    def _encode(self, words: NDArray[np.int64], keys: Sequence[Key]) -> list[bytes]:
+        heads = [self._heads[keys[symbol]] for symbol in words[:, SYMBOL_WORD].tolist()]
+        head_ends = np.cumsum([len(head) for head in heads], dtype=np.int64)
+        beginnings = np.frombuffer(b"".join([*heads, PADDING]), np.uint8)
+        most = len(beginnings) + len(words) * self._template.longest
+        if len(self._out) < most:
+            self._out = bytearray(most)
+        ends = np.empty(len(words), np.int64)
+        out = np.frombuffer(self._out, np.uint8)
+        write_rows(words, beginnings, head_ends, self._template, self._powers, out, ends)
+        written, stops = memoryview(self._out), ends.tolist()
+        return [bytes(written[start:stop]) for start, stop in zip([0, *stops], stops, strict=False)]

@@ -5,15 +5,11 @@ table of its section 5: a 64-bit mantissa times a 128-bit approximation of the p
 what is no normal double, is declined.
 """
 
-from typing import Any, cast
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from streamproc.jit import Bytes, load_u8, part
+from streamproc.kafka.bits import as_word, high_word, leading_zeros
 from streamproc.parse.tokens import CASE, DECLINED, LOWER_E, MAX_DIGITS, MINUS, NINE, POINT, ZERO, exponent_at
 
 Powers = NDArray[np.uint64]
@@ -39,39 +35,6 @@ def powers_of_five() -> Powers:
             scaled >>= max(0, scaled.bit_length() - 128)
         rows.append((scaled >> 64, scaled & (2**64 - 1)))
     return np.array(rows, np.uint64)
-
-
-def _high(_context: Any, a: Any, b: Any) -> Any:
-    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        wide = ir.IntType(128)
-        product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
-        return builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
-
-    return types.uint64(types.uint64, types.uint64), codegen
-
-
-def _zeros(_context: Any, a: Any) -> Any:
-    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.ctlz(arguments[0], ir.IntType(1)(0))
-
-    return types.int64(types.uint64), codegen
-
-
-def _double(_context: Any, a: Any) -> Any:
-    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return arguments[0]
-
-    return types.int64(types.uint64), codegen
-
-
-high_word = cast(Any, intrinsic(_high))
-"""`high_word(a, b) -> uint64`: a b // 2^64."""
-
-leading_zeros = cast(Any, intrinsic(_zeros))
-"""`leading_zeros(a) -> int64`."""
-
-as_word = cast(Any, intrinsic(_double))
-"""`as_word(a) -> int64`: the same bits."""
 
 
 @part
