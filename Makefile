@@ -23,7 +23,7 @@ kafka: $(READY)
 	@$(BIN)/python -m tests.broker
 
 test: $(READY)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 4 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -185,7 +185,7 @@ class Planner:
     def moves(self, target: Target, numbers: list[int]) -> tuple[Move, ...]:
         """What becomes of each of the partitions."""
         names = self.names
-        starts = group.committed(self._admin, names.process_group, names.raw, numbers, stable=True)
+        starts = group.committed(self._settings.kafka, names.process_group, names.raw, numbers, stable=True)
         ends = group.bounds(self._admin, names.raw, numbers)
         reader = client.consumer(self._settings.kafka, {"group.id": names.process_group, **lookup.READER})
         try:

@@ -17,6 +17,7 @@ from streamproc.errors import DataError, StreamprocError, UsageError
 from streamproc.kafka import client
 from streamproc.kafka.client import BrokerError, Record, told
 from streamproc.kafka.names import STREAMS, Names
+from streamproc.kafka.protocol import GroupProtocol
 from streamproc.schema import BAR_FIXED, COLUMNS_VERSION, HF_FIXED, Stream, arrow_schema
 
 Row = dict[str, Any]
@@ -224,8 +225,9 @@ class Subscription(Iterator[T_co]):
         self._taken: dict[int, int] = {}
         self._due = clock() + COMMIT_SECONDS
         client.admin(settings.kafka)  # says so where nobody answers
-        self._consumer: Consumer = client.consumer(settings.kafka, self._properties(settings))
-        self._begin()
+        self._kafka = settings.kafka
+        self._protocol = GroupProtocol(settings.process.group_protocol)
+        self._consumer = self._begun()
 
     def __next__(self) -> T_co:
         with self._lock:
@@ -255,28 +257,26 @@ class Subscription(Iterator[T_co]):
             self._settle()
             self._finish()
 
-    def _properties(self, settings: Settings) -> dict[str, Any]:
+    def _begun(self) -> Consumer:
+        """A consumer that reads the topic, as one of its group where there is one."""
         own: dict[str, Any] = {
             "group.id": self._group or ALONE,
             "isolation.level": "read_committed",
             "fetch.queue.backoff.ms": 5,
         }
-        if self._group is None or settings.process.group_protocol == "classic":
-            return own | {"partition.assignment.strategy": "cooperative-sticky"}
-        return own | {"group.protocol": "consumer"}
-
-    def _begin(self) -> None:
+        consumer = client.consumer(self._kafka, {**own, **(self._protocol.properties if self._group else {})})
         with told("cannot read the topic", self._topic):
-            there = self._consumer.list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic]
+            there = consumer.list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic]
             if there.error:
                 raise KafkaException(there.error)
             if self._group is None:
                 start = OFFSET_END if self._from == "latest" else OFFSET_BEGINNING
-                self._consumer.assign([TopicPartition(self._topic, number, start) for number in there.partitions])
+                consumer.assign([TopicPartition(self._topic, number, start) for number in there.partitions])
             else:
-                self._consumer.subscribe(
+                consumer.subscribe(
                     [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
                 )
+        return consumer
 
     def _next(self) -> T_co:
         while not self._closing:
@@ -307,6 +307,10 @@ class Subscription(Iterator[T_co]):
                 where=where,
                 hint="another group begins with what there is; let the topic keep its rows longer",
             )
+        if self._protocol.falls_back(error):
+            self._consumer.close()
+            self._consumer = self._begun()
+            return
         if error.retriable() or error.code() in _PASSING:
             _logger.warning("Kafka: %s", error.str())
             return

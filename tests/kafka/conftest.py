@@ -1,10 +1,14 @@
 """The broker that the tests of this folder talk to, and names of their own for each test."""
 
+import fcntl
 import os
+import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 
 from streamproc.config import KafkaConfig, Settings, StateConfig
@@ -27,12 +31,40 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with container:
             yield container.get_bootstrap_server()
         return
-    broker = Broker(tmp_path_factory.mktemp("kafka"), properties=QUICK)
-    broker.start()
+    with shared_broker(tmp_path_factory) as servers:
+        yield servers
+
+
+@contextmanager
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker for all processes that run tests at the same time: the first starts it, the last stops it."""
+    here = tmp_path_factory.getbasetemp()
+    folder = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+    with locked(folder):
+        users = folder / "broker-users"
+        users.mkdir(exist_ok=True)
+        (users / str(os.getpid())).touch()
+        if not (folder / "broker.json").exists():
+            broker = Broker(folder / "kafka", properties=QUICK)
+            broker.start()
+            (folder / "broker.json").write_text(orjson.dumps([broker.bootstrap_servers, broker.pid]).decode())
+        servers, pid = orjson.loads((folder / "broker.json").read_bytes())
     try:
-        yield broker.bootstrap_servers
+        yield servers
     finally:
-        broker.stop()
+        with locked(folder):
+            (users / str(os.getpid())).unlink()
+            if not any(users.iterdir()):
+                os.kill(pid, signal.SIGTERM)
+                (folder / "broker.json").unlink()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time."""
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

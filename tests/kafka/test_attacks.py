@@ -1,5 +1,6 @@
 """Members and brokers that stop, die and come back: the rows stay those of `run`."""
 
+import itertools
 import os
 import random
 import signal
@@ -8,14 +9,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from streamproc.config import KafkaConfig, Settings
 from streamproc.kafka import client
 from streamproc.kafka.names import Names
+from streamproc.kafka.process.transaction import Transaction
 from streamproc.local.run import process_files
 from streamproc.simulate import Market, generate
 from tests.broker import QUICK, Broker
@@ -132,20 +137,33 @@ def test_the_same_without_transactions_loses_or_doubles_rows(
     assert differences(settings, whole) != NONE_LOST_OR_DOUBLED
 
 
-@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def be_member_that_stops(settings: Settings, where: str) -> None:
+    """Be a member that SIGSTOPs itself at a step of its work, once, when it has worked for a while."""
+    step = getattr(Transaction, where)
+    calls = itertools.count()
+
+    def stopping(transaction: Transaction, *arguments: Any) -> Any:
+        if next(calls) == 4:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return step(transaction, *arguments)
+
+    setattr(Transaction, where, stopping)
+    be_member(settings)
+
+
+@pytest.mark.parametrize(("protocol", "where"), [("consumer", "begin"), ("consumer", "commit"), ("classic", "commit")])
 def test_a_member_stopped_beyond_its_session_commits_nothing_more(
-    protocol: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    protocol: str, where: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
 ) -> None:
-    """SIGSTOP, its partitions move, SIGCONT: what it had in flight is refused."""
+    """Stopped with records that it has taken or has in flight, its partitions move, it wakes: all that is refused."""
     make_topics(settings, PARTITIONS)
     mine, other = (
         with_process(settings, tmp_path / name, commit_interval=0.3, group_protocol=protocol) for name in "ab"
     )
     half = len(lines) // 2
-    with members(be_member, [mine]) as [zombie]:
-        feeder = feed_slowly(settings, lines[:half], 4)
-        eventually(lambda: committed(settings) > half // 4)
-        os.kill(zombie.pid or 0, signal.SIGSTOP)
+    with members(partial(be_member_that_stops, where=where), [mine]) as [zombie]:
+        feeder = feed_slowly(settings, lines[:half], 6)
+        eventually(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_STOPPED)
         with running_member(other):
             feeder.join()
             eventually(lambda: committed(settings) == half, seconds=90)

@@ -85,7 +85,7 @@ def done(bootstrap: str, lines: list[bytes], tmp_path_factory: pytest.TempPathFa
 
 def offset_of(settings: Settings) -> int | None:
     names = Names(settings.kafka.prefix)
-    return group_offsets(client.admin(settings.kafka), names.process_group, names.raw, [0], stable=True)[0]
+    return group_offsets(settings.kafka, names.process_group, names.raw, [0], stable=True)[0]
 
 
 class TestWhatIsAskedFor:
@@ -206,9 +206,9 @@ def test_only_the_partitions_that_are_named_move(settings: Settings, lines: list
     fill_raw(settings, lines, timestamps=True)
     process_all(settings, len(lines))
     without_members(settings)
-    before = group_offsets(client.admin(settings.kafka), names.process_group, names.raw, range(3), stable=True)
+    before = group_offsets(settings.kafka, names.process_group, names.raw, range(3), stable=True)
     replay(settings, Target("earliest"), partitions=[1], execute=True)
-    after = group_offsets(client.admin(settings.kafka), names.process_group, names.raw, range(3), stable=True)
+    after = group_offsets(settings.kafka, names.process_group, names.raw, range(3), stable=True)
     assert after == before | {1: 0}
     with pytest.raises(UsageError, match="there is no partition 3"):
         replay(settings, Target("earliest"), partitions=[3])

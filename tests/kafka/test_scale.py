@@ -181,7 +181,7 @@ def test_partitions_that_do_not_move_go_on_while_others_are_restored(
 def has_done(settings: Settings, lines: list[bytes], numbers: set[int]) -> bool:
     """Whether the group has come to the ends of partitions that hold lines, each a record."""
     names = Names(settings.kafka.prefix)
-    done = offsets_of(admin(settings.kafka), names.process_group, names.raw, numbers, stable=True)
+    done = offsets_of(settings.kafka, names.process_group, names.raw, numbers, stable=True)
     homes = [partition_of(key_of(line) or b"", PARTITIONS) for line in lines]
     return all((done[number] or 0) == homes.count(number) for number in numbers)
 

@@ -8,10 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streamproc.config import Settings
 from streamproc.crash import crash_point
+from streamproc.errors import StateError
 from streamproc.kafka import client
 from streamproc.kafka.client import BrokerError, Record, passes, told
 from streamproc.kafka.names import Names
@@ -20,10 +21,13 @@ from streamproc.kafka.process.partition import Outgoing, Partition
 from streamproc.kafka.process.quiet import QuietWatch
 from streamproc.kafka.process.takeover import Input, TakeOverThread
 from streamproc.kafka.process.transaction import AbortedError, Transaction
+from streamproc.kafka.protocol import GroupProtocol
 from streamproc.kafka.topics import check_topics
 from streamproc.observe.stop import StopRequest
 
-RECORDS_AT_ONCE = 10_000
+RECORDS_AT_ONCE = 500
+SLICE_SECONDS = 0.02
+"""How long fewer than these are waited for: what has come is worked on while the next commit draws near."""
 QUEUED_KBYTES = 65_536
 SEEK_SECONDS = 10.0
 REJOIN_SECONDS = 0.5
@@ -66,6 +70,8 @@ class Member:
         self._owned: dict[int, int] = {}
         """Assigned partitions, by the number of the assignment they came in."""
         self._running: dict[int, Partition] = {}
+        self._refused: dict[int, StateError] = {}
+        """Partitions whose state cannot be gone on from; the others run."""
         self._touched: dict[int, Partition] = {}
         self._assignments = 0
         self._transaction = Transaction(
@@ -74,8 +80,10 @@ class Member:
         self._take_over = TakeOverThread(settings, input_, home.folder)
         self._quiet: QuietWatch | None = None
         if settings.state.bar_idle_close is not None:
-            self._quiet = QuietWatch(client.admin(settings.kafka), self._names.raw, clock)
+            interval = settings.process.commit_interval
+            self._quiet = QuietWatch(client.admin(settings.kafka), self._names.raw, clock, interval)
         self._kafka = settings.kafka
+        self._protocol = GroupProtocol(settings.process.group_protocol)
         self._member_id = home.member_id
         self._consumer: Consumer = self._joined()
         self._due = 0.0
@@ -91,7 +99,7 @@ class Member:
         return consumer
 
     def _consumer_properties(self) -> dict[str, Any]:
-        own: dict[str, Any] = {
+        return {
             "group.id": self._names.process_group,
             "group.instance.id": self._member_id,
             "isolation.level": "read_committed",
@@ -99,10 +107,8 @@ class Member:
             "fetch.queue.backoff.ms": 5,
             "fetch.wait.max.ms": 100,  # a partition that begins to run waits for the fetch that is under way
             "enable.partition.eof": True,
+            **self._protocol.properties,
         }
-        if self._settings.group_protocol == "classic":
-            return own | {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 10_000}
-        return own | {"group.protocol": "consumer"}
 
     def run(self) -> None:
         """Work until stopped; commit and leave."""
@@ -124,10 +130,8 @@ class Member:
 
     def _turn(self) -> None:
         """Take what has come, unless the transaction is aborted on the way."""
-        if not self._transaction.open:
-            self._due = self._clock() + self._settings.commit_interval
         most = min(RECORDS_AT_ONCE, self._settings.commit_records - self._uncommitted["records"])
-        messages = client.consume(self._consumer, most, max(0.0, self._due - self._clock()))
+        messages = client.consume(self._consumer, most, SLICE_SECONDS)
         try:
             self._take(messages)
         except AbortedError as error:
@@ -143,7 +147,9 @@ class Member:
         for partition, outgoing in self._quiet.pass_time(self._running).items() if self._quiet else ():
             self._begin(partition)
             self._produce(outgoing)
-        if self._clock() >= self._due or self._uncommitted["records"] >= self._settings.commit_records:
+        now = self._clock()
+        if now >= self._due or self._uncommitted["records"] >= self._settings.commit_records:
+            self._due = max(self._due + self._settings.commit_interval, now)
             self._commit()
 
     def _sorted(self, messages: Iterable[Record]) -> dict[int, list[Record]]:
@@ -164,7 +170,14 @@ class Member:
             if partition is not None:
                 partition.reached = max(partition.reached, message.offset())
             return
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is None:
+            return  # asked for before the pause took effect
         if _ID_IS_TAKEN in error.str() and self._clock() < self._taken_until:
+            _logger.warning("the group takes %s for alive until its session ends: joining again", self._member_id)
+            time.sleep(REJOIN_SECONDS)
+            self._join_again()
+            return
+        if self._protocol.falls_back(error):
             self._join_again()
             return
         if passes(error):
@@ -174,10 +187,7 @@ class Member:
         raise BrokerError(error, "cannot read", where)
 
     def _join_again(self) -> None:
-        """The group still knows this member by a process that was killed, until its session ends."""
-        _logger.warning("the group takes %s for alive until its session ends: joining again", self._member_id)
         self._consumer.close()
-        time.sleep(REJOIN_SECONDS)
         self._consumer = self._joined()
 
     def _feed(self, partition: Partition, records: list[Record]) -> None:
@@ -252,16 +262,27 @@ class Member:
                     partition.close()
                 continue
             if partition is None:
-                raise error or AssertionError("a partition or an error")
+                self._refuse(number, error or AssertionError("a partition or an error"))
+                continue
             self._running[number] = partition
             self._rewind(partition)
             self._consumer.resume([TopicPartition(self._names.raw, number)])
             _logger.info("partition %d runs from offset %d", number, partition.offset)
 
+    def _refuse(self, number: int, error: Exception) -> None:
+        """A partition that cannot run stays paused for someone to look at it; the end when none of them can."""
+        if not isinstance(error, StateError):
+            raise error
+        self._refused[number] = error
+        if self._refused.keys() >= self._owned.keys():
+            raise error
+        _logger.error("partition %d does not run: %s", number, error)
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assignments += 1
-        # Paused, and from an offset that is always there, until its state says from where.
-        consumer.incremental_assign([TopicPartition(one.topic, one.partition, OFFSET_END) for one in partitions])
+        # Paused until its state says from where. From a number: librdkafka may answer its question for the start or the
+        # end late, after the seek, and go there.
+        consumer.incremental_assign([TopicPartition(one.topic, one.partition, 0) for one in partitions])
         consumer.pause(partitions)
         for one in partitions:
             self._owned[one.partition] = self._assignments
@@ -287,6 +308,7 @@ class Member:
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
         for one in partitions:
             self._owned.pop(one.partition, None)
+            self._refused.pop(one.partition, None)
             partition = self._running.pop(one.partition, None)
             if partition:
                 partition.close()

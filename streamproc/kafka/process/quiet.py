@@ -30,7 +30,7 @@ class QuietWatch:
     """
 
     def __init__(
-        self, admin: AdminClient, topic: str, clock: Callable[[], float], commit_interval: float = 1.0
+        self, admin: AdminClient, topic: str, clock: Callable[[], float], commit_interval: float
     ) -> None:
         self._admin = admin
         self._topic = topic

@@ -16,6 +16,7 @@ from streamproc.errors import DataError, StreamprocError
 from streamproc.kafka import client
 from streamproc.kafka.client import BrokerError, Record, told
 from streamproc.kafka.names import Names
+from streamproc.kafka.protocol import GroupProtocol
 from streamproc.kafka.sink.chain import Source
 from streamproc.kafka.sink.collect import Collector, RejectCollector, RowCollector
 from streamproc.kafka.sink.local import LocalStorage
@@ -75,31 +76,35 @@ class Sink:
         self._fresh: set[Place] = set()
         """Assigned within the present call of `consume`."""
         self._failed: StreamprocError | None = None
-        self._consumer: Consumer = client.consumer(settings.kafka, self._properties())
+        self._protocol = GroupProtocol(settings.sink.group_protocol)
+        self._consumer = self._joined()
 
     def _properties(self) -> dict[str, Any]:
         sink = self._settings.sink
-        own: dict[str, Any] = {
+        named = {"client.id": sink.member_id} if sink.member_id else {}
+        return {
             "group.id": self._names.sink_group,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": QUEUED_KBYTES,
             "fetch.max.bytes": FETCHED_BYTES,
             "fetch.queue.backoff.ms": 5,
+            **named,
+            **self._protocol.properties,
         }
-        if sink.member_id:
-            own["client.id"] = sink.member_id
-        if sink.group_protocol == "classic":
-            return own | {"partition.assignment.strategy": "cooperative-sticky"}
-        return own | {"group.protocol": "consumer"}
+
+    def _joined(self) -> Consumer:
+        """A consumer that joins the group."""
+        consumer = client.consumer(self._settings.kafka, self._properties())
+        with told("cannot join the group", self._names.sink_group):
+            consumer.subscribe(
+                [*self._roles], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+        return consumer
 
     def run(self) -> None:
         """Work until stopped; commit what is held, and leave."""
         try:
-            with told("cannot join the group", self._names.sink_group):
-                self._consumer.subscribe(
-                    [*self._roles], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-                )
             while not self._stop.requested:
                 self._turn()
             for partition in self._partitions.values():
@@ -159,6 +164,10 @@ class Sink:
         if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None:
             self._check_log(partition)
             self._rewind(partition)
+            return
+        if self._protocol.falls_back(error):
+            self._consumer.close()
+            self._consumer = self._joined()
             return
         if client.passes(error):
             _logger.warning("Kafka: %s", error.str())

@@ -161,7 +161,7 @@ class Looker:
 
     def _partitions(self, found: Group, ends: Mapping[str, _Ends], now_ms: int) -> tuple[PartitionStatus, ...]:
         names, raw, state = self._names, ends["raw"], ends["state"]
-        committed = group.committed(self._admin, names.process_group, names.raw, raw.end, stable=False)
+        committed = group.committed(self._kafka, names.process_group, names.raw, raw.end, stable=False)
         with told("cannot read the changelog", names.state):
             positions = lookup.last_records(self._reader, names.state, state.bounds(), POSITION_KEY)
         unread = {number: (committed[number] or 0, end) for number, end in raw.end.items()}
@@ -234,7 +234,7 @@ class Looker:
         for role in SINK_ROLES:
             if role in topics:
                 low, end = ends[role].low, ends[role].end
-                done = group.committed(self._admin, found.name, topics[role].name, end, stable=False)
+                done = group.committed(self._kafka, found.name, topics[role].name, end, stable=False)
                 lags[topics[role].name] = sum(end[number] - max(done[number] or 0, low[number]) for number in end)
         return SinkStatus(found, lags)
 
