@@ -2,10 +2,12 @@
 
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import cast
 
+import numba
 import numpy as np
 import orjson
 import pytest
@@ -13,7 +15,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamproc.config import StateConfig
-from streamproc.jit import hot_kernel
 from streamproc.kafka.client import Headers
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.changelog import Position
@@ -32,15 +33,17 @@ UNTOUCHED = 0xAA
 BOTH = pytest.mark.parametrize("stream", ["hf", "bars"])
 
 
-@hot_kernel
 def _write_number(number: Words, whole: int, powers: Powers, out: Words, ends: Words) -> None:
     value = number[0]
     ends[0] = write_int(out, 3, value) if whole else write_double(out, 3, value, powers)  # type: ignore[arg-type]
 
 
+_compiled = cast(Callable[..., None], numba.njit(_write_number))  # anew each time: the cache knows no imports of tests
+
+
 def written(word: int, whole: bool) -> str:
     out, ends = np.full(100, UNTOUCHED, np.uint8), np.zeros(1, np.int64)
-    _write_number(np.array([word]), whole, POWERS, out, ends)  # type: ignore[arg-type]
+    _compiled(np.array([word]), whole, POWERS, out, ends)
     assert set(out[:3]) | set(out[3 + MOST_STORED :]) == {UNTOUCHED}
     assert ends[0] - 3 <= LONGEST
     return out[3 : ends[0]].tobytes().decode()
