@@ -2,13 +2,13 @@
 
 import fcntl
 import os
-import signal
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import orjson
+import psutil
 import pytest
 
 from streamproc.config import KafkaConfig, Settings, StateConfig
@@ -37,26 +37,26 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextmanager
 def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker for all processes that run tests at the same time: the first starts it, the last stops it."""
+    """One broker for all processes that run tests at the same time: the first starts it, and stops it as the last."""
     here = tmp_path_factory.getbasetemp()
     folder = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+    users, address = folder / "broker-users", folder / "broker-address"
+    broker = None
     with locked(folder):
-        users = folder / "broker-users"
         users.mkdir(exist_ok=True)
         (users / str(os.getpid())).touch()
-        if not (folder / "broker.json").exists():
+        if not address.exists():
             broker = Broker(folder / "kafka", properties=QUICK)
             broker.start()
-            (folder / "broker.json").write_text(orjson.dumps([broker.bootstrap_servers, broker.pid]).decode())
-        servers, pid = orjson.loads((folder / "broker.json").read_bytes())
+            address.write_text(broker.bootstrap_servers)
     try:
-        yield servers
+        yield address.read_text()
     finally:
-        with locked(folder):
-            (users / str(os.getpid())).unlink()
-            if not any(users.iterdir()):
-                os.kill(pid, signal.SIGTERM)
-                (folder / "broker.json").unlink()
+        (users / str(os.getpid())).unlink()
+        if broker:
+            while any(psutil.pid_exists(int(user.name)) for user in users.iterdir()):
+                time.sleep(0.1)
+            broker.stop()
 
 
 @contextmanager
