@@ -304,7 +304,11 @@ class Changes(NamedTuple):
     deletes: list[bytes]
 
 
-_TAIL = struct.Struct(">BQ")
+_TAIL = np.dtype([("kind", "u1"), ("block", ">u8")])
+"""What a key ends with."""
+
+
+_pack_tail = struct.Struct(">BQ").pack
 
 
 def key_prefix(exchange: str, symbol: str) -> bytes:
@@ -380,7 +384,7 @@ class Snapshots:
         words, pieces = self._dump.used.tolist()
         values = self._dump.values[:words].tobytes()
         for symbol, kind, block, start, size in self._dump.pieces[:pieces].tolist():
-            key = self._prefixes[symbol] + _TAIL.pack(kind, block)
+            key = self._prefixes[symbol] + _pack_tail(kind, block)
             if size == NONE:
                 changes.deletes.append(key)
             else:
@@ -397,21 +401,26 @@ class Loaded(NamedTuple):
     @classmethod
     def of(cls, entries: Iterable[tuple[bytes, bytes]], index: Callable[[str, str], int]) -> "Loaded":
         """From entries sorted by key; `index` gives a symbol's place."""
-        rows = []
-        values = []
-        start = 0
-        prefix: bytes | None = None
-        symbol = NONE
+        keys, values = [], []
         for key, value in entries:
-            if key[: -_TAIL.size] != prefix:
-                prefix = key[: -_TAIL.size]
-                symbol = index(*parse_prefix(prefix))
-            size = len(value) // WORD
-            whole = len(value) == size * WORD
-            rows.append((symbol, *_TAIL.unpack(key[-_TAIL.size :]), start, size if whole else NONE))
-            values.append(value[: size * WORD])
-            start += size
-        return cls(np.frombuffer(b"".join(values), np.int64), np.array(rows, PIECE))
+            keys.append(key)
+            values.append(value)
+        size = _TAIL.itemsize
+        prefixes = [key[:-size] for key in keys]
+        symbols = {prefix: index(*parse_prefix(prefix)) for prefix in dict.fromkeys(prefixes)}
+        tails = np.frombuffer(b"".join([key[-size:] for key in keys]), _TAIL)
+        lengths = np.fromiter(map(len, values), np.int64, len(values))
+        if len(broken := np.flatnonzero(lengths % WORD)):  # no whole number of words: damaged, and told as such
+            values = [value[: len(value) // WORD * WORD] for value in values]
+        sizes = lengths // WORD
+        pieces = np.zeros(len(keys), PIECE)
+        pieces["symbol"] = np.fromiter(map(symbols.__getitem__, prefixes), np.int64, len(keys))
+        pieces["kind"] = tails["kind"]
+        pieces["block"] = tails["block"]
+        pieces["start"] = np.cumsum(sizes) - sizes
+        pieces["size"] = sizes
+        pieces["size"][broken] = NONE
+        return cls(np.frombuffer(b"".join(values), np.int64), pieces)
 
     def pages(self, kind: int) -> int:
         """Blocks of a kind."""

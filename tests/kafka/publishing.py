@@ -20,6 +20,10 @@ from streamproc.kafka.publish import publish_files
 from streamproc.observe.progress import Progress, QuietProgress
 from streamproc.observe.stop import StopRequest
 from streamproc.simulate import Market, generate
+from tests.kafka.groups import ends_of
+
+UNENDED_S = 3.0
+"""How long a reader waits for the end of a transaction: one whose publisher was killed lasts longer."""
 
 
 def market(seconds: float, **changes: Any) -> bytes:
@@ -88,17 +92,19 @@ def records(settings: Settings, isolation: str = "read_committed") -> list[Recor
             "fetch.wait.max.ms": 10,
         }
     )
-    partitions = consumer.list_topics(topic).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-    found: dict[int, list[Record]] = {number: [] for number in partitions}
+    ends = ends_of(settings, topic)
+    consumer.assign([TopicPartition(topic, number, 0) for number in ends])
+    found: dict[int, list[Record]] = {number: [] for number in ends}
     ended: set[int] = set()
-    while len(ended) < len(partitions):
-        for message in consumer.consume(1, timeout=10):
+    until = time.monotonic() + UNENDED_S
+    while len(ended) < len(ends) and time.monotonic() < until:
+        for message in consumer.consume(1, timeout=0.5):
             error = message.error()
             number = message.partition()
             assert number is not None
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                ended.add(number)
+                if (message.offset() or 0) >= ends[number]:
+                    ended.add(number)
                 continue
             assert error is None, error
             value = message.value()

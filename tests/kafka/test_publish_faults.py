@@ -60,7 +60,7 @@ def kafka(settings: Settings, tmp_path: Path) -> Settings:
 def many_commits(settings: Settings, folder: Path) -> Settings:
     local = settings.local.model_copy(update={"chunk_bytes": 1 << 14})
     changed = settings.model_copy(update={"local": local})
-    return with_publish(changed, rejects=str(folder / "rejects"), commit_interval=0.001)
+    return with_publish(changed, rejects=str(folder / "rejects"), commit_interval=1e-6)
 
 
 def write(path: Path, lines: list[bytes]) -> None:

@@ -106,7 +106,9 @@ def alter(brokers: AdminClient, topic: str, setting: str, value: str | None) -> 
 def is_set(brokers: AdminClient, topic: str, setting: str, value: str | None) -> bool:
     """Whether the broker shows it: it does a moment after it has accepted it."""
     found = read_topics(brokers, {"it": topic})["it"]
-    return setting in found.inherited if value is None else found.config[setting] == value
+    if value is None:
+        return setting in found.inherited
+    return setting not in found.inherited and found.config[setting] == value
 
 
 def write_record(settings: Settings, topic: str) -> None:

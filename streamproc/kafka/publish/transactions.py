@@ -31,6 +31,10 @@ GRACE_S = 10.0
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Between one try and the next."""
 
+YIELD_S = 3.0
+"""How long a publisher that is fenced waits, so that one that begins gets through and is seen: neither would, were both
+to fence each other at once."""
+
 TRIES = 10
 """Of a transaction that brokers refuse although they answer."""
 
@@ -115,7 +119,7 @@ class Transactions:
         """Whose mark may be found."""
         self._records: list[Record] = []
         """Of the open transaction."""
-        self._is_open = False
+        self._is_open = self._has_begun = False
         self._failures = self._refusals = 0
         self._stopped_s: float | None = None
 
@@ -136,6 +140,7 @@ class Transactions:
             except KafkaException as error:  # perhaps the earlier one has committed since: read anew
                 self._settle(error.args[0])
         self._rightful = {self._mark.instance}
+        self._has_begun = True
         self._failures = self._refusals = 0
         crash_point("publish.announced")
         return files
@@ -244,7 +249,9 @@ class Transactions:
         if self._failures == 1:
             self._progress.warn(f"Kafka: {error.str() or error.name()}: trying again until it goes through")
         self._bear()
-        self._sleep(PAUSES_S[min(self._failures, len(PAUSES_S)) - 1])
+        pause_s = PAUSES_S[min(self._failures, len(PAUSES_S)) - 1]
+        fenced = error.code() in {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
+        self._sleep(max(pause_s, YIELD_S) if self._has_begun and fenced else pause_s)
 
     def _bear(self) -> None:
         """While brokers are waited for: raise once the end is asked for and the grace is over."""
