@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo kafka test lint types bench docs clean setup
+.PHONY: help demo kafka test chaos lint types bench docs clean setup
 
 help:
 	@echo "make demo   simulate a market, run it, and show features and bars"
 	@echo "make kafka  start a Kafka broker on localhost:9092, until Ctrl-C"
 	@echo "make test   run the tests"
+	@echo "make chaos  kill members and brokers at random for a minute, and compare: SEED=7 DURATION=600"
 	@echo "make lint   check the style          make types  check the types"
 	@echo "make bench  measure the speed        make docs   write the pages that are made from the code"
 	@echo "make clean  remove what these made"
@@ -24,6 +25,11 @@ kafka: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest -n 4 --dist worksteal
+
+chaos: SEED ?= 1
+chaos: DURATION ?= 60
+chaos: $(READY)
+	$(BIN)/python -m tests.kafka.chaos --seed $(SEED) --seconds $(DURATION)
 
 lint: $(READY)
 	$(BIN)/ruff check .

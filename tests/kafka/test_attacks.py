@@ -20,6 +20,7 @@ import pytest
 from streamproc.config import KafkaConfig, Settings
 from streamproc.kafka import client
 from streamproc.kafka.names import Names
+from streamproc.kafka.process import transaction
 from streamproc.kafka.process.transaction import Transaction
 from streamproc.local.run import process_files
 from streamproc.simulate import Market, generate
@@ -158,7 +159,8 @@ def test_a_member_stopped_beyond_its_session_commits_nothing_more(
     """Stopped with records that it has taken or has in flight, its partitions move, it wakes: all that is refused."""
     make_topics(settings, PARTITIONS)
     mine, other = (
-        with_process(settings, tmp_path / name, commit_interval=0.3, group_protocol=protocol) for name in "ab"
+        with_process(settings, tmp_path / name, commit_interval=0.3, commit_records=100, group_protocol=protocol)
+        for name in "ab"
     )
     half = len(lines) // 2
     with members(partial(be_member_that_stops, where=where), [mine]) as [zombie]:
@@ -186,26 +188,55 @@ def test_records_of_a_key_keep_their_order(settings: Settings, lines: list[bytes
         times[message.key()] = t
 
 
-def test_a_broker_killed_and_started_again(lines: list[bytes], whole: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
     broker = Broker(tmp_path / "kafka", properties=QUICK)
     broker.start()
     try:
-        settings = Settings(
-            kafka=KafkaConfig(bootstrap_servers=broker.bootstrap_servers, prefix="b"), state={"bar_idle_close": None}
-        )
-        make_topics(settings, PARTITIONS)
-        half = len(lines) // 2
-        filled = fill_raw(settings, lines[:half])
-        with running_member(with_process(settings, tmp_path / "state", commit_interval=0.05, commit_records=200)):
-            for _ in range(2):
-                before = committed(settings)
-                eventually(lambda before=before: committed(settings) > before)  # type: ignore[misc]
-                broker.kill()
-                time.sleep(1)
-                broker.start()
-                filled += fill_raw(settings, lines[filled : filled + len(lines) // 4])
-            filled += fill_raw(settings, lines[filled:])
-            eventually(lambda: committed(settings) == filled, seconds=90)
-        assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+        yield broker
     finally:
         broker.stop()
+
+
+def settings_of(broker: Broker, client_id: str) -> Settings:
+    properties = {"client.id": client_id}
+    kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, prefix="b", properties=properties)
+    return Settings(kafka=kafka, state={"bar_idle_close": None})
+
+
+def test_a_broker_too_slow_for_a_transaction_of_full_size(
+    own_broker: Broker, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transactions shrink until they get through."""
+    settings, slow = settings_of(own_broker, "quick"), settings_of(own_broker, "slow")
+    make_topics(settings, PARTITIONS)
+    fill_raw(settings, lines)
+    quota = ("--bootstrap-server", own_broker.bootstrap_servers, "--alter", "--entity-type", "clients")
+    alter = partial(own_broker.tool, "kafka.admin.ConfigCommand", *quota, "--entity-name", "slow")
+    alter("--add-config", "producer_byte_rate=500000")
+    monkeypatch.setattr(transaction, "DELIVERY_SECONDS", 1.0)
+    with running_member(with_process(slow, tmp_path / "state", commit_interval=5)):
+        eventually(lambda: committed(settings) > 0, seconds=90)
+        alter("--delete-config", "producer_byte_rate")
+        eventually(lambda: committed(settings) == len(lines), seconds=90)
+    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+
+
+def test_a_broker_killed_and_started_again(
+    own_broker: Broker, lines: list[bytes], whole: Path, tmp_path: Path
+) -> None:
+    settings = settings_of(own_broker, "any")
+    make_topics(settings, PARTITIONS)
+    half = len(lines) // 2
+    filled = fill_raw(settings, lines[:half])
+    with running_member(with_process(settings, tmp_path / "state", commit_interval=0.05, commit_records=200)):
+        for _ in range(2):
+            before = committed(settings)
+            eventually(lambda before=before: committed(settings) > before)  # type: ignore[misc]
+            own_broker.kill()
+            time.sleep(1)
+            own_broker.start()
+            filled += fill_raw(settings, lines[filled : filled + len(lines) // 4])
+        filled += fill_raw(settings, lines[filled:])
+        eventually(lambda: committed(settings) == filled, seconds=90)
+    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streamproc.config import Settings
 from streamproc.crash import crash_point
-from streamproc.errors import StateError
+from streamproc.errors import StateError, StreamprocError
 from streamproc.kafka import client
 from streamproc.kafka.client import BrokerError, Record, passes, told
 from streamproc.kafka.names import Names
@@ -67,6 +67,8 @@ class Member:
         self.counts: Counter[str] = Counter(dict.fromkeys(("records", *_COUNTED.values(), "commits"), 0))
         """What was committed."""
         self._uncommitted: Counter[str] = Counter()
+        self._most = self._settings.commit_records
+        """Records of a transaction."""
         self._owned: dict[int, int] = {}
         """Assigned partitions, by the number of the assignment they came in."""
         self._running: dict[int, Partition] = {}
@@ -74,6 +76,8 @@ class Member:
         """Partitions whose state cannot be gone on from; the others run."""
         self._touched: dict[int, Partition] = {}
         self._assignments = 0
+        self._failed: StreamprocError | None = None
+        """Raised once the call of `consume` has returned that met it: from its callbacks nothing can be raised."""
         self._transaction = Transaction(
             settings.kafka, self._names.transaction("process", home.member_id), input_.largest_bytes
         )
@@ -122,16 +126,20 @@ class Member:
 
     def _close(self) -> None:
         self._take_over.close()
-        self._consumer.close()  # commits nothing: what is open by now is void
-        self._transaction.abort()
+        with suppress(BrokerError):  # what is open by now is void
+            self._transaction.abort()
+        self._touched.clear()
+        self._consumer.close()
         for partition in self._running.values():
             partition.close()
         self._running.clear()
 
     def _turn(self) -> None:
         """Take what has come, unless the transaction is aborted on the way."""
-        most = min(RECORDS_AT_ONCE, self._settings.commit_records - self._uncommitted["records"])
+        most = min(RECORDS_AT_ONCE, self._most - self._uncommitted["records"])
         messages = client.consume(self._consumer, most, SLICE_SECONDS)
+        if self._failed:
+            raise self._failed
         try:
             self._take(messages)
         except AbortedError as error:
@@ -148,7 +156,7 @@ class Member:
             self._begin(partition)
             self._produce(outgoing)
         now = self._clock()
-        if now >= self._due or self._uncommitted["records"] >= self._settings.commit_records:
+        if now >= self._due or self._uncommitted["records"] >= self._most:
             self._due = max(self._due + self._settings.commit_interval, now)
             self._commit()
 
@@ -227,9 +235,14 @@ class Member:
             crash_point("process.after_store")
         self.counts.update(self._uncommitted)
         self.counts["commits"] += 1
+        self._most = min(2 * self._most, self._settings.commit_records)
 
     def _go_back(self) -> None:
-        """The engines of the transaction's partitions are ahead of Kafka: take these over again from where it is."""
+        """The engines of the transaction's partitions are ahead of Kafka: take these over again from where it is.
+
+        The next transaction is half as large at most: what brokers are too slow for would never be through.
+        """
+        self._most = max(1, min(self._most, self._uncommitted["records"]) // 2)
         for number in self._touched:
             partition = self._running.pop(number, None)
             if partition:
@@ -294,13 +307,18 @@ class Member:
         except AbortedError as error:
             _logger.warning("a transaction was aborted, its input is taken again: %s", error)
             self._go_back()
+        except StreamprocError as error:
+            self._failed = error
         self._drop(partitions)
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Others own them by now: whatever was done since the last commit is theirs to do."""
         _logger.warning("partitions lost: %s", ", ".join(str(one.partition) for one in partitions))
-        self._transaction.abort()
+        try:
+            self._transaction.abort()
+        except StreamprocError as error:
+            self._failed = error
         self._drop(partitions)
         self._go_back()
         consumer.incremental_unassign(partitions)

@@ -19,6 +19,8 @@ from streamproc.kafka.process.partition import Outgoing
 TRANSACTION_TIMEOUT_MS = 10_000
 """An orphaned transaction holds readers and successors back no longer."""
 
+DELIVERY_SECONDS = TRANSACTION_TIMEOUT_MS / 1000
+
 ANSWER_SECONDS = 5.0
 """How long a call waits before it is made again."""
 UNCERTAIN_SECONDS = 10.0
@@ -100,7 +102,7 @@ class Transaction:
 
     def _flush(self) -> None:
         """Wait until all is delivered; not for ever, for after some outages a producer no longer finds its way."""
-        if self._producer.flush(TRANSACTION_TIMEOUT_MS / 1000):
+        if self._producer.flush(DELIVERY_SECONDS):
             self._producer.purge()
             self._broken, self.open = True, False
             raise AbortedError("records could not be delivered in time")
