@@ -66,7 +66,7 @@ def done(bootstrap: str, lines: list[bytes], tmp_path_factory: pytest.TempPathFa
 @contextmanager
 def taking_over(settings: Settings, folder: Path) -> Iterator[TakeOver]:
     folder.mkdir(parents=True, exist_ok=True)
-    take_over = TakeOver(settings, input_of(settings), folder)
+    take_over = TakeOver(settings, admin(settings.kafka), input_of(settings), folder)
     try:
         yield take_over
     finally:
@@ -167,7 +167,7 @@ def test_damaged_partitions_are_mended_and_all_go_on(
 
 def test_a_partition_that_went_and_came_back_at_once_is_handed_over_once(done: Settings, tmp_path: Path) -> None:
     """Of the former assignments the store is closed, or the last one could not open it."""
-    thread = TakeOverThread(done, input_of(done), tmp_path)
+    thread = TakeOverThread(done, admin(done.kafka), input_of(done), tmp_path)
     try:
         for assignment in range(1, 6):
             thread.ask(0, assignment)

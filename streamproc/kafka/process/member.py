@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streamproc.config import Settings
 from streamproc.crash import crash_point
@@ -48,6 +49,7 @@ class Member:
 
     Parameters
     ----------
+    admin : of the cluster.
     input_ : the raw topic and its changelog.
     home : its name and folder.
     """
@@ -55,6 +57,7 @@ class Member:
     def __init__(
         self,
         settings: Settings,
+        admin: AdminClient,
         input_: Input,
         home: Home,
         stop: StopRequest,
@@ -78,18 +81,18 @@ class Member:
         self._assignments = 0
         self._failed: StreamprocError | None = None
         """Raised once the call of `consume` has returned that met it: from its callbacks nothing can be raised."""
-        self._transaction = Transaction(
-            settings.kafka, self._names.transaction("process", home.member_id), input_.largest_bytes
-        )
-        self._take_over = TakeOverThread(settings, input_, home.folder)
         self._quiet: QuietWatch | None = None
         if settings.state.bar_idle_close is not None:
             interval = settings.process.commit_interval
-            self._quiet = QuietWatch(client.admin(settings.kafka), self._names.raw, clock, interval)
+            self._quiet = QuietWatch(admin, self._names.raw, clock, interval)
         self._kafka = settings.kafka
         self._protocol = GroupProtocol(settings.process.group_protocol)
         self._member_id = home.member_id
-        self._consumer: Consumer = self._joined()
+        self._consumer: Consumer = self._joined()  # first: it joins while the others are made
+        self._take_over = TakeOverThread(settings, admin, input_, home.folder)
+        self._transaction = Transaction(
+            settings.kafka, self._names.transaction("process", home.member_id), input_.largest_bytes
+        )
         self._due = 0.0
         self._taken_until = clock() + SESSION_SECONDS
 
@@ -339,12 +342,13 @@ def process(settings: Settings, stop: StopRequest) -> dict[str, Any]:
     `BrokerError` for what Kafka refuses.
     """
     started = time.monotonic()
-    topics = check_topics(client.admin(settings.kafka), settings.kafka, {"raw", "hf", "bars", "dlq", "state"})
+    admin = client.admin(settings.kafka)
+    topics = check_topics(admin, settings.kafka, {"raw", "hf", "bars", "dlq", "state"})
     raw, state = topics["raw"], topics["state"]
     home = Home(Path(settings.process.state), settings.process.member_id)
     try:
         largest = max(topic.max_message_bytes for topic in topics.values())
-        member = Member(settings, Input(raw.partitions, raw.id, state.id, largest), home, stop)
+        member = Member(settings, admin, Input(raw.partitions, raw.id, state.id, largest), home, stop)
         member.run()
     finally:
         home.close()

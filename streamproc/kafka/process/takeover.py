@@ -61,13 +61,13 @@ def _file_name(topic_id: str) -> str:
 class TakeOver:
     """Reads what a partition's former owners have left. It has a consumer of its own and belongs to one thread."""
 
-    def __init__(self, settings: Settings, input_: Input, folder: Path) -> None:
+    def __init__(self, settings: Settings, admin: AdminClient, input_: Input, folder: Path) -> None:
         self._settings = settings
         self._names = Names(settings.kafka.prefix)
         self._input = input_
         self._folder = folder
         self._encoders = Encoders(self._names, settings.state)
-        self._admin: AdminClient = client.admin(settings.kafka)
+        self._admin = admin
         own = {
             "group.id": self._names.process_group,
             "isolation.level": "read_committed",
@@ -316,8 +316,8 @@ class TakeOverThread:
     partition's store only one can be open.
     """
 
-    def __init__(self, settings: Settings, input_: Input, folder: Path) -> None:
-        self._take_over = TakeOver(settings, input_, folder)
+    def __init__(self, settings: Settings, admin: AdminClient, input_: Input, folder: Path) -> None:
+        self._take_over = TakeOver(settings, admin, input_, folder)
         self._wanted: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
         self._newest: dict[int, int] = {}
         """Of each partition the assignment that it was last asked for in."""

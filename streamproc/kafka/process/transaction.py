@@ -102,7 +102,11 @@ class Transaction:
 
     def _flush(self) -> None:
         """Wait until all is delivered; not for ever, for after some outages a producer no longer finds its way."""
-        if self._producer.flush(DELIVERY_SECONDS):
+        try:
+            waiting = self._producer.flush(DELIVERY_SECONDS)
+        except KafkaException as error:
+            self._give_up(error, "cannot deliver")
+        if waiting:
             self._producer.purge()
             self._broken, self.open = True, False
             raise AbortedError("records could not be delivered in time")
