@@ -21,7 +21,7 @@ from streamproc.config import KafkaConfig, Settings
 from streamproc.kafka import client
 from streamproc.kafka.names import Names
 from streamproc.kafka.process import transaction
-from streamproc.kafka.process.transaction import Transaction
+from streamproc.kafka.process.transaction import AbortedError, Transaction
 from streamproc.local.run import process_files
 from streamproc.simulate import Market, generate
 from tests.broker import QUICK, Broker
@@ -186,6 +186,28 @@ def test_records_of_a_key_keep_their_order(settings: Settings, lines: list[bytes
         t = message.timestamp()[1]
         assert t >= times[message.key()]
         times[message.key()] = t
+
+
+@pytest.mark.parametrize("step", ["begin", "produce"])
+def test_a_transaction_aborted_before_all_that_came_was_fed(
+    step: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was consumed with it, of partitions that it did not touch too, comes again."""
+    make_topics(settings, PARTITIONS)
+    fill_raw(settings, lines)
+    original = getattr(Transaction, step)
+    calls = itertools.count()
+
+    def fails_now_and_then(self: Transaction, *arguments: Any) -> Any:
+        if next(calls) in {2, 8}:
+            self.abort()
+            raise AbortedError("as if refused")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Transaction, step, fails_now_and_then)
+    with running_member(with_process(settings, tmp_path / "state", commit_records=1000)):
+        eventually(lambda: committed(settings) == len(lines))
+    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
 
 
 @pytest.fixture

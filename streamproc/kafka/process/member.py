@@ -148,6 +148,8 @@ class Member:
         except AbortedError as error:
             _logger.warning("a transaction was aborted, its input is taken again: %s", error)
             self._go_back()
+            for partition in self._running.values():  # what else had come was perhaps not fed
+                self._rewind(partition)
 
     def _take(self, messages: list[Record]) -> None:
         """Feed what has come, and commit when it is time."""
@@ -245,7 +247,8 @@ class Member:
 
         The next transaction is half as large at most: what brokers are too slow for would never be through.
         """
-        self._most = max(1, min(self._most, self._uncommitted["records"]) // 2)
+        if self._uncommitted["records"]:
+            self._most = max(1, min(self._most, self._uncommitted["records"]) // 2)
         for number in self._touched:
             partition = self._running.pop(number, None)
             if partition:
