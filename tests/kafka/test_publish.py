@@ -294,7 +294,7 @@ class TestTwoOfOneName:
                 file.writelines(line + b"\n" for line in lines[100:200])
                 eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 200)
                 file.writelines(line + b"\n" for line in lines[200:])
-                eventually(lambda: earlier.error is not None)
+                eventually(lambda: earlier.error is not None, 60)
                 eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines))
                 later.end()
             with pytest.raises(FencedError, match="another publisher of this name has begun") as told:
@@ -333,7 +333,7 @@ class TestTwoOfOneName:
                     file.write(lines[-1] + b"\n")
                     return earlier.error is not None or later.error is not None
 
-                eventually(one_has_ended)
+                eventually(one_has_ended, 60)
                 assert [type(one.error) for one in (earlier, later) if one.error] == [FencedError]
                 eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines))
         assert_published(kafka, lines)

@@ -1,5 +1,6 @@
 """Transactions of one publisher: each is tried until it is committed, or until there is no sense in it."""
 
+import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -31,9 +32,13 @@ GRACE_S = 10.0
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Between one try and the next."""
 
-YIELD_S = 3.0
+YIELDS_S = (3.0, 6.0, 12.0, 24.0)
 """How long a publisher that is fenced waits, so that one that begins gets through and is seen: neither would, were both
-to fence each other at once."""
+to fence each other again and again. Longer each time, as one that begins may be slow."""
+
+BEGIN_AGAIN_S = 0.5
+"""How long one that is fenced while it begins waits at most, after its first failure; n times that after n. By chance,
+as another one may begin at the same time."""
 
 TRIES = 10
 """Of a transaction that brokers refuse although they answer."""
@@ -72,6 +77,9 @@ AWAY = SLOW | {
     KafkaError._NOENT,  # no leader is known
 }
 """Errors that end when the brokers are back; that is waited for."""
+
+FENCED = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})
+"""Another producer of the id has begun, or brokers have given up the transaction."""
 
 
 class FencedError(StreamprocError):
@@ -249,9 +257,16 @@ class Transactions:
         if self._failures == 1:
             self._progress.warn(f"Kafka: {error.str() or error.name()}: trying again until it goes through")
         self._bear()
-        pause_s = PAUSES_S[min(self._failures, len(PAUSES_S)) - 1]
-        fenced = error.code() in {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
-        self._sleep(max(pause_s, YIELD_S) if self._has_begun and fenced else pause_s)
+        until = self._clock() + self._pause_s(error)
+        self._sleep(PAUSES_S[0])
+        while self._clock() < until and not self._stop.requested:
+            self._sleep(PAUSES_S[0])
+
+    def _pause_s(self, error: KafkaError) -> float:
+        if error.code() in FENCED and not self._has_begun:
+            return random.uniform(0, self._failures * BEGIN_AGAIN_S)
+        pauses_s = YIELDS_S if error.code() in FENCED else PAUSES_S
+        return pauses_s[min(self._failures, len(pauses_s)) - 1]
 
     def _bear(self) -> None:
         """While brokers are waited for: raise once the end is asked for and the grace is over."""
