@@ -1,17 +1,14 @@
 """`publish` of packed segments: lines a second into a real broker, start-up apart.
 
-`STREAMPROC_BENCH_BOOTSTRAP` names a broker; else one of its own is started. Beside it what the publisher does without
+A broker of its own, or that of `STREAMPROC_BENCH_BOOTSTRAP`. Beside it what the publisher does without
 any broker: read, find the symbols, pack.
 """
 
-import os
 import sys
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.kafka import PARTITIONS, broker
 from benchmarks.measure import SCRATCH, alternating, seconds_of, tell
 from streamproc.config import KafkaConfig, Settings
 from streamproc.kafka.publish import publish_files
@@ -22,28 +19,10 @@ from streamproc.local.sources import LineReader
 from streamproc.observe.progress import QuietProgress
 from streamproc.observe.stop import StopRequest
 from streamproc.simulate import Market, generate
-from tests.broker import Broker
 from tests.kafka.topics import make_topics
 
-PARTITIONS = 12
 BROKER_BYTES = 4 << 20
 BOOK = b'"type":"orderbook"'
-
-
-@contextmanager
-def bootstrap() -> Iterator[str]:
-    """Address of a broker."""
-    given = os.environ.get("STREAMPROC_BENCH_BOOTSTRAP")
-    if given:
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        broker = Broker(Path(folder))
-        broker.start()
-        try:
-            yield broker.bootstrap_servers
-        finally:
-            broker.stop()
 
 
 def publish_seconds(path: Path, servers: str) -> float:
@@ -95,7 +74,7 @@ def main(seconds: float, rounds: int) -> None:
     short, long = books_file(seconds / 10), books_file(seconds)
     lines = [sum(1 for _ in path.open("rb")) for path in (short, long)]
     size = long.stat().st_size - short.stat().st_size
-    with bootstrap() as servers:
+    with broker() as servers:
         publish_seconds(short, servers)
         works = [lambda: publish_seconds(short, servers), lambda: publish_seconds(long, servers)]
         works += [lambda: pack_seconds(short), lambda: pack_seconds(long)]

@@ -1,24 +1,21 @@
 """Rows a second of a sink over a prefilled topic, and its memory. One process, the broker beside it.
 
-A broker of its own is started unless `STREAMPROC_TEST_BOOTSTRAP` names one.
+A broker of its own, or that of `STREAMPROC_BENCH_BOOTSTRAP`.
 """
 
 import json
-import os
 import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
 
+from benchmarks.kafka import PARTITIONS, broker
 from benchmarks.measure import SCRATCH, tell
 from streamproc.config import KafkaConfig, Settings, StateConfig
 from streamproc.engine import Engine
@@ -27,14 +24,12 @@ from streamproc.kafka.names import Names
 from streamproc.kafka.process.partition import Encoders
 from streamproc.kafka.sink.local import LocalStorage
 from streamproc.kafka.sink.member import ROLES, Sink
-from streamproc.kafka.topics import apply, check_topics, read_files, with_replication
-from streamproc.kafka.topics.files import SHIPPED
+from streamproc.kafka.topics import check_topics
 from streamproc.observe.stop import StopRequest
 from streamproc.simulate import Market, generate
-from tests.broker import QUICK, Broker
+from tests.kafka.topics import make_topics
 
 MARKET = Market(symbols=100, seconds=400, levels=20, rate_hz=10)
-PARTITIONS = 12
 RUNS = 3
 WANTED_ROWS_PER_S = 30_000
 
@@ -49,11 +44,7 @@ def settings_of(bootstrap: str, prefix: str) -> Settings:
 
 def fill(settings: Settings) -> int:
     """Rows of the market into the topic of feature rows; how many."""
-    wanted = with_replication(read_files(SHIPPED, settings.kafka.prefix), 1)
-    resized = {
-        role: topic if role == "publish" else topic._replace(partitions=PARTITIONS) for role, topic in wanted.items()
-    }
-    apply(admin(settings.kafka), resized)
+    make_topics(settings, PARTITIONS)
     engine, encoders = Engine(settings.state), Encoders(Names(settings.kafka.prefix), settings.state)
     producer = Producer(
         {
@@ -125,23 +116,6 @@ def run_sink(bootstrap: str, prefix: str, rows: int, output: str) -> dict[str, A
         "files": member.counts["files"],
         "written": member.counts["hf_rows"],
     }
-
-
-@contextmanager
-def broker() -> Iterator[str]:
-    """Address of a broker."""
-    given = os.environ.get("STREAMPROC_TEST_BOOTSTRAP")
-    if given:
-        yield given
-        return
-    folder = Path(tempfile.mkdtemp(prefix="streamproc-kafka-"))
-    own = Broker(folder, properties=QUICK)
-    own.start()
-    try:
-        yield own.bootstrap_servers
-    finally:
-        own.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def measured(bootstrap: str, prefix: str, rows: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the benchmarks of `process` share: a broker, topics that are made anew for each run, and what they hold."""
+"""What the benchmarks with Kafka share: a broker; topics that are made anew for each run, and what they hold."""
 
 import os
 import shutil
