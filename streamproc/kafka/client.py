@@ -170,7 +170,11 @@ def listed_offsets(
     try:
         answers = client.list_offsets(dict(asked), isolation_level=isolation, request_timeout=timeout_s)
         return {(one.topic, one.partition): answer.result(timeout_s) for one, answer in answers.items()}
-    except KafkaException:
+    except TimeoutError as error:  # which of the two timeouts ends first is a matter of chance
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
+    except KafkaException as error:
         with suppress(KafkaException):
             client.list_topics(timeout=timeout_s)
+        if error.args[0].code() == KafkaError._NOENT:  # a broker that starts knows of no leaders yet
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)) from error
         raise

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from streamproc.config import KafkaConfig
@@ -75,14 +75,19 @@ def committed(
     isolation = "read_committed" if stable else "read_uncommitted"
     consumer = client.consumer(kafka, {"group.id": group, "isolation.level": isolation})
     try:
-        with told("cannot read the group's offsets", group):
-            asked = [TopicPartition(topic, number) for number in numbers]
-            answers = client.patiently(lambda: consumer.committed(asked, timeout=ANSWER_SECONDS), ANSWER_SECONDS)
-            for answer in answers:
-                if answer.error:
-                    raise KafkaException(answer.error)
+        return committed_as_seen(consumer, group, topic, numbers)
     finally:
         consumer.close()
+
+
+def committed_as_seen(consumer: Consumer, group: str, topic: str, numbers: Collection[int]) -> dict[int, int | None]:
+    """The same, asked by a consumer that has the group's name, under its isolation level."""
+    asked = [TopicPartition(topic, number) for number in numbers]
+    with told("cannot read the group's offsets", group):
+        answers = client.patiently(lambda: consumer.committed(asked, timeout=ANSWER_SECONDS), ANSWER_SECONDS)
+        for answer in answers:
+            if answer.error:
+                raise KafkaException(answer.error)
     return {answer.partition: answer.offset if answer.offset >= 0 else None for answer in answers}
 
 
@@ -98,8 +103,10 @@ def offsets(
     if not asked:
         return {}
     with told("cannot read the offsets of the topic", topic):
-        answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
-        return {one.partition: answer.result(ANSWER_SECONDS).offset for one, answer in answers.items()}
+        answers = client.patiently(
+            lambda: client.listed_offsets(admin, asked, isolation, ANSWER_SECONDS), ANSWER_SECONDS
+        )
+    return {number: answer.offset for (_, number), answer in answers.items()}
 
 
 def bounds(admin: AdminClient, topic: str, numbers: Collection[int]) -> dict[int, tuple[int, int]]:

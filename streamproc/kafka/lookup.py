@@ -135,7 +135,7 @@ def lookback_start(consumer: Consumer, topic: str, number: int, target: int, low
     start, end, width = target, target, WINDOW
     while end > low:
         begin = max(low, end - width)
-        times = [(record.offset(), record.timestamp()[1]) for record in _between(consumer, topic, number, begin, end)]
+        times = [(record.offset(), record.timestamp()[1]) for record in between(consumer, topic, number, begin, end)]
         if times and at is None:
             at = times[-1][1] - lookback_ms
         within = [offset for offset, time_ms in times if at is not None and time_ms >= at]
@@ -154,7 +154,8 @@ def _accepted_hint(consumer: Consumer, topic: str, number: int, first_ms: int, l
     return None
 
 
-def _between(consumer: Consumer, topic: str, number: int, start: int, end: int) -> Iterator[Record]:
+def between(consumer: Consumer, topic: str, number: int, start: int, end: int) -> Iterator[Record]:
+    """Records of a partition from `start` on, before `end`."""
     scan = Scan(consumer, topic, {number: start})
     for record in scan:
         if record.offset() >= end:

@@ -20,8 +20,8 @@ from streamproc.kafka.process.takeover import Input, TakeOver, TakeOverThread
 from streamproc.kafka.replay import replay, target_of
 from streamproc.kafka.topics import check_topics
 from streamproc.simulate import Market
-from tests.kafka.against_run import PATIENCE_SECONDS, assert_topics_as_run, lines_of, process_up_to, reading, run_on
-from tests.kafka.groups import committed, eventually, fill_raw, rows_of_run, running_member, with_process
+from tests.kafka.against_run import PATIENCE_SECONDS, assert_topics_as_run, lines_of, process_up_to, run_on
+from tests.kafka.groups import committed, eventually, fill_raw, rows_of, rows_of_run, running_member, with_process
 from tests.kafka.test_replay import short_windows, without_members
 from tests.kafka.topics import make_topics
 
@@ -49,7 +49,8 @@ def held(partition: Partition) -> Held:
 
 def input_of(settings: Settings) -> Input:
     topics = check_topics(admin(settings.kafka), settings.kafka, {"raw", "hf", "bars", "dlq", "state"})
-    return Input(topics["raw"].partitions, topics["raw"].id, topics["state"].id, topics["state"].max_message_bytes)
+    raw, state = topics["raw"], topics["state"]
+    return Input(raw.partitions, raw.id, state.id, state.deletions_ms, state.max_message_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def damages(file: Path) -> Iterator[bytes]:
 def test_state_that_does_not_belong_to_its_changelog_is_read_anew(
     done: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ahead of it, or of a topic of the same name before."""
+    """Ahead of it, of a topic of the same name before, or so old that it may have missed deletions."""
     with taking_over(done, tmp_path) as take_over:
         partition = take_over.take(1)
         wanted = held(partition)
@@ -132,9 +133,15 @@ def test_state_that_does_not_belong_to_its_changelog_is_read_anew(
         partition.close()
         folder = store_folder(tmp_path, 1)
         others = wanted.position._replace(state_id="another", offset=wanted.position.offset - 1)
-        for position, ahead, reason in ((wanted.position, 1, "ahead of its changelog"), (others, 0, "another topic")):
+        deletions_ms = input_of(done).deletions_ms
+        for position, ahead, age_ms, reason in (
+            (wanted.position, 1, 0, "ahead of its changelog"),
+            (others, 0, 0, "another topic"),
+            (wanted.position, -1, deletions_ms, "so old that deletions may be gone"),
+        ):
             store = PartitionStore(folder, "state")
-            store.write([(b"s", b"of no generation"), (b"position", position.dumps())], store.changelog_offset + ahead)
+            changes = [(b"s", b"of no generation"), (b"position", position.dumps())]
+            store.write(changes, store.changelog_offset + ahead, store.changelog_ms - age_ms)
             store.close()
             caplog.clear()
             partition = take_over.take(1)
@@ -205,9 +212,8 @@ def test_a_raw_topic_made_anew_is_refused_until_a_replay(
     replay(mine, target_of(to_earliest=True), execute=True)
     process_up_to(mine, filled)
     output = run_on(lines[half:], mine, tmp_path / "run")
-    with reading(settings) as reader:
-        for stream in ("hf", "bars"):
-            assert reader.rows(stream, generation=1) == rows_of_run(output, stream)
+    for stream in ("hf", "bars"):
+        assert rows_of(settings, stream, generation=1) == rows_of_run(output, stream)
 
 
 @pytest.mark.parametrize("when", ["away", "there"])

@@ -67,8 +67,8 @@ class Member:
         self._settings = settings.process
         self._stop = stop
         self._clock = clock
-        self.counts: Counter[str] = Counter(dict.fromkeys(("records", *_COUNTED.values(), "commits"), 0))
-        """What was committed."""
+        self.counts: Counter[str] = Counter(dict.fromkeys(("records", *_COUNTED.values(), "commits", "rebuilt"), 0))
+        """What was committed, and partitions whose state had to be read from the changelog anew."""
         self._uncommitted: Counter[str] = Counter()
         self._most = self._settings.commit_records
         """Records of a transaction."""
@@ -235,8 +235,9 @@ class Member:
         # As the group is now: after a loss that this member has not been told of yet the commit is refused.
         self._transaction.commit(offsets, self._consumer.consumer_group_metadata())
         crash_point("process.after_commit")
+        now_ms = round(time.time() * 1000)
         for partition, changes, [last] in written:
-            partition.store.write(changes, last + 1)
+            partition.store.write(changes, last + 1, now_ms)
             crash_point("process.after_store")
         self.counts.update(self._uncommitted)
         self.counts["commits"] += 1
@@ -284,6 +285,7 @@ class Member:
                 self._refuse(number, error or AssertionError("a partition or an error"))
                 continue
             self._running[number] = partition
+            self.counts["rebuilt"] += bool(partition.store.renewed)
             self._rewind(partition)
             self._consumer.resume([TopicPartition(self._names.raw, number)])
             _logger.info("partition %d runs from offset %d", number, partition.offset)
@@ -351,7 +353,9 @@ def process(settings: Settings, stop: StopRequest) -> dict[str, Any]:
     home = Home(Path(settings.process.state), settings.process.member_id)
     try:
         largest = max(topic.max_message_bytes for topic in topics.values())
-        member = Member(settings, admin, Input(raw.partitions, raw.id, state.id, largest), home, stop)
+        member = Member(
+            settings, admin, Input(raw.partitions, raw.id, state.id, state.deletions_ms, largest), home, stop
+        )
         member.run()
     finally:
         home.close()

@@ -29,9 +29,7 @@ class QuietWatch:
     commit_interval : how long it may take, in seconds, from one call of `pass_time` to the next.
     """
 
-    def __init__(
-        self, admin: AdminClient, topic: str, clock: Callable[[], float], commit_interval: float
-    ) -> None:
+    def __init__(self, admin: AdminClient, topic: str, clock: Callable[[], float], commit_interval: float) -> None:
         self._admin = admin
         self._topic = topic
         self._clock = clock
@@ -63,7 +61,7 @@ class QuietWatch:
         now_ms = round(self._clock() * 1000)
         try:
             self._ends |= {number: (end, now_ms) for number, end in self._asked(wanted).items()}
-        except (KafkaException, TimeoutError) as error:  # which of the two waits longer is a matter of chance
+        except KafkaException as error:
             _logger.warning("the ends of the partitions are not known, idle time stands still: %r", error)
             for partition in running.values():
                 list(partition.pass_time(now_ms, caught_up=False))

@@ -41,8 +41,8 @@ class PartitionStore:
 
     def _load(self) -> None:
         applied = self._db.get(_CHANGELOG_KEY)
-        self.changelog_offset = 0 if applied is None else int(applied)
-        """Of the next record of the changelog."""
+        self.changelog_offset, self.changelog_ms = (0, 0) if applied is None else map(int, applied.split())
+        """Of the next record of the changelog, and the time of the last."""
         position = self._db.get(POSITION_KEY)
         self.position = None if position is None else Position.loads(position, self._where)
 
@@ -56,7 +56,7 @@ class PartitionStore:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._open()
 
-    def write(self, changes: Iterable[Change], changelog_offset: int) -> None:
+    def write(self, changes: Iterable[Change], changelog_offset: int, changelog_ms: int) -> None:
         """Apply changes in the changelog's order, the position among them, all or none.
 
         The changelog mends what a power cut takes, so nothing is synced.
@@ -64,9 +64,9 @@ class PartitionStore:
         newest = dict(changes)
         puts = [(key, value) for key, value in newest.items() if value is not None]
         deletes = [key for key, value in newest.items() if value is None]
-        puts.append((_CHANGELOG_KEY, b"%d" % changelog_offset))
+        puts.append((_CHANGELOG_KEY, b"%d %d" % (changelog_offset, changelog_ms)))
         self._db.write(puts, deletes, durable=False)
-        self.changelog_offset = changelog_offset
+        self.changelog_offset, self.changelog_ms = changelog_offset, changelog_ms
         if newest.get(POSITION_KEY):
             self.position = Position.loads(newest[POSITION_KEY] or b"", self._where)
 

@@ -3,26 +3,24 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streamproc.config import Settings
 from streamproc.errors import StateError
-from streamproc.kafka import client
-from streamproc.kafka.client import Record, listed_offsets, passes, patiently, told
-from streamproc.kafka.lookup import last_records
+from streamproc.kafka import client, group, lookup
+from streamproc.kafka.client import Record, passes, told
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.changelog import Change, Position
 from streamproc.kafka.process.partition import Encoders, Partition
 from streamproc.kafka.process.store import PartitionStore
-
-ANSWER_SECONDS = 30.0
-"""How long the broker may take to answer. A former owner's open transaction ends within its timeout, 10 s."""
 
 AT_ONCE = 10_000
 """Records of the changelog taken together."""
@@ -39,6 +37,8 @@ class Input(NamedTuple):
     partitions: int
     raw_id: str
     state_id: str
+    deletions_ms: int
+    """How long the changelog holds a deletion at least."""
     largest_bytes: int
     """Of a record that any topic takes."""
 
@@ -53,11 +53,6 @@ class Taken(NamedTuple):
     error: Exception | None
 
 
-def _file_name(topic_id: str) -> str:
-    """A topic's id, which is base64, as Kafka's own tools write it: without slashes."""
-    return topic_id.translate(str.maketrans("+/", "-_"))
-
-
 class TakeOver:
     """Reads what a partition's former owners have left. It has a consumer of its own and belongs to one thread."""
 
@@ -68,13 +63,7 @@ class TakeOver:
         self._folder = folder
         self._encoders = Encoders(self._names, settings.state)
         self._admin = admin
-        own = {
-            "group.id": self._names.process_group,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "fetch.queue.backoff.ms": 5,
-            "fetch.wait.max.ms": 10,  # at an end the fetch that waits there holds up the one of the next partition
-        }
+        own = {"group.id": self._names.process_group, **lookup.READER}
         self._consumer: Consumer = client.consumer(settings.kafka, own)
 
     def take(self, number: int) -> Partition:
@@ -116,33 +105,14 @@ class TakeOver:
         return f"{self._names.state}[{number}]"
 
     def _committed(self, number: int) -> int | None:
-        with told("cannot read the group's offsets", self._names.process_group):
-            asked = [TopicPartition(self._names.raw, number)]
-            [answer] = patiently(lambda: self._consumer.committed(asked, timeout=ANSWER_SECONDS), ANSWER_SECONDS)
-            if answer.error:
-                raise KafkaException(answer.error)
-        offset: int = answer.offset
-        return offset if offset >= 0 else None
+        return group.committed_as_seen(self._consumer, self._names.process_group, self._names.raw, [number])[number]
 
     def _end(self, number: int) -> int:
-        with told("cannot read the changelog's end", self._where(number)):
-            asked = {TopicPartition(self._names.state, number): OffsetSpec.latest()}
-            return patiently(lambda: self._listed(asked, IsolationLevel.READ_UNCOMMITTED).offset, ANSWER_SECONDS)
-
-    def _listed(self, asked: dict[TopicPartition, OffsetSpec], isolation: IsolationLevel) -> ListOffsetsResultInfo:
-        try:
-            [answer] = listed_offsets(self._admin, asked, isolation, ANSWER_SECONDS).values()
-        except TimeoutError as error:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError._NOENT:  # a broker that starts knows of no leaders yet
-                raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)) from error
-            raise
-        return answer
+        return group.offsets(self._admin, self._names.state, [number], OffsetSpec.latest())[number]
 
     def _store(self, number: int, end: int) -> PartitionStore:
         """The partition's store, made anew where it does not belong to the changelog as it is."""
-        folder = self._folder / f"{_file_name(self._input.state_id)}-{number}"
+        folder = self._folder / f"{self._input.state_id}-{number}"
         store = PartitionStore(folder, self._where(number))
         if store.renewed:
             self._tell_renewed(number, store)
@@ -150,6 +120,8 @@ class TakeOver:
             self._renew(number, store, f"it belongs to another topic {self._names.state}")
         elif store.changelog_offset > end:
             self._renew(number, store, f"it is ahead of its changelog: {store.changelog_offset} against {end}")
+        elif 0 < store.changelog_offset < end and time.time() * 1000 - store.changelog_ms > self._input.deletions_ms:
+            self._renew(number, store, "it is so old that deletions may be gone from the changelog")
         return store
 
     def _renew(self, number: int, store: PartitionStore, reason: str) -> None:
@@ -165,9 +137,8 @@ class TakeOver:
         if at >= end:
             return
         with told("cannot read the changelog", self._where(number)):
-            self._consumer.assign(
-                [TopicPartition(self._names.state, number, max(at, self._watermarks(self._names.state, number)[0]))]
-            )
+            low, _ = self._bounds(self._names.state, number)
+            self._consumer.assign([TopicPartition(self._names.state, number, max(at, low))])
             try:
                 while at < end:
                     at = self._apply(store, client.consume(self._consumer, AT_ONCE, WAIT_SECONDS), at)
@@ -177,22 +148,23 @@ class TakeOver:
     def _apply(self, store: PartitionStore, messages: list[Record], at: int) -> int:
         """Apply records; the place after them. The end of a partition stands after its control records too."""
         changes: list[Change] = []
+        time_ms = store.changelog_ms
         for message in messages:
             error = message.error()
             if error is None:
                 changes.append((message.key() or b"", message.value()))
-                at = message.offset() + 1
+                at, time_ms = message.offset() + 1, message.timestamp()[1]
             elif error.code() == KafkaError._PARTITION_EOF:
                 at = max(at, message.offset())
             elif not passes(error):
                 raise KafkaException(error)
         if messages:
-            store.write(changes, at)
+            store.write(changes, at, time_ms)
         return at
 
     def _start(self, number: int, position: Position | None, committed: int | None) -> Position:
         """Where the partition goes on: at its position, unless someone has set the group's offset elsewhere."""
-        low, high = self._ends(number)
+        low, high = self._bounds(self._names.raw, number)
         config = self._settings.state.canonical()
         fresh = Position(low, 0, self._input.raw_id, self._input.state_id, config)
         if position is None:
@@ -231,11 +203,12 @@ class TakeOver:
         """Those of the newest rows that were made of a partition."""
         for topic in (self._names.hf, self._names.bars):
             with told("cannot read the topic", topic):
-                there = range(len(self._consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic].partitions))
+                described = self._consumer.list_topics(topic, timeout=group.ANSWER_SECONDS)
+                there = range(len(described.topics[topic].partitions))
                 # With as many partitions the rows are in that of the same number.
                 numbers = [number] if len(there) == self._input.partitions else there
-                bounds = {one: self._watermarks(topic, one) for one in numbers}
-                for record in last_records(self._consumer, topic, bounds).values():
+                bounds = group.bounds(self._admin, topic, numbers)
+                for record in lookup.last_records(self._consumer, topic, bounds).values():
                     yield orjson.loads(record.value() or b"")["generation"]
 
     def _tell_begun(self, number: int, reason: str, start: Position) -> None:
@@ -256,57 +229,19 @@ class TakeOver:
                 hint="go on with the new one, as a new generation: streamproc replay --to-earliest --execute",
             )
 
-    def _ends(self, number: int) -> tuple[int, int]:
-        """Start and end of a partition of the raw topic."""
-        with told("cannot read the topic's start", f"{self._names.raw}[{number}]"):
-            return self._watermarks(self._names.raw, number)
-
-    def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
-        asked = TopicPartition(topic, number)
-        low, high = patiently(
-            lambda: self._consumer.get_watermark_offsets(asked, timeout=ANSWER_SECONDS), ANSWER_SECONDS
-        )
-        return int(low), int(high)
+    def _bounds(self, topic: str, number: int) -> tuple[int, int]:
+        """First offset and end of a partition."""
+        return group.bounds(self._admin, topic, [number])[number]
 
     def _warm_up(self, partition: Partition) -> None:
         """Feed a new generation the records of the look-back before its start."""
-        number, start = partition.number, partition.offset
-        low, high = self._ends(number)
-        if low == high:
-            return
-        with told("cannot read the look-back", f"{self._names.raw}[{number}]"):
-            at = self._time_at(number, start, high) - self._settings.lookback_ms
-            asked = [TopicPartition(self._names.raw, number, max(0, at))]
-            [found] = self._consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
-            if 0 <= found.offset < start:
-                for records in self._records(number, found.offset, start):
-                    partition.warm_up([record for record in records if record.offset() < start])
-
-    def _time_at(self, number: int, offset: int, end: int) -> int:
-        """Timestamp of the record at an offset, or of the next one; after the last one, the largest of all."""
-        for records in self._records(number, offset, min(offset + 1, end)):
-            for record in records:
-                return record.timestamp()[1]
-        newest = {TopicPartition(self._names.raw, number): OffsetSpec.max_timestamp()}
-        return patiently(lambda: self._listed(newest, IsolationLevel.READ_COMMITTED).timestamp, ANSWER_SECONDS)
-
-    def _records(self, number: int, first: int, end: int) -> Iterator[list[Record]]:
-        """Records of the raw topic from `first` on, at least up to `end`."""
-        self._consumer.assign([TopicPartition(self._names.raw, number, first)])
-        try:
-            at = first
-            while at < end:
-                records = []
-                for message in client.consume(self._consumer, AT_ONCE, WAIT_SECONDS):
-                    error = message.error()
-                    if error is None:
-                        records.append(message)
-                    elif error.code() != KafkaError._PARTITION_EOF and not passes(error):
-                        raise KafkaException(error)
-                    at = max(at, message.offset() + (error is None))
-                yield records
-        finally:
-            self._consumer.unassign()
+        number, start, raw = partition.number, partition.offset, self._names.raw
+        low, _ = self._bounds(raw, number)
+        with told("cannot read the look-back", f"{raw}[{number}]"):
+            first = lookup.lookback_start(self._consumer, raw, number, start, low, self._settings.lookback_ms)
+            records = lookup.between(self._consumer, raw, number, first, start) if first < start else iter(())
+            while some := list(islice(records, AT_ONCE)):
+                partition.warm_up(some)
 
 
 class TakeOverThread:

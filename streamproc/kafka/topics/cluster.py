@@ -11,6 +11,8 @@ from streamproc.kafka.client import told
 from streamproc.kafka.topics.rules import Topic
 
 LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+FILE_SAFE = str.maketrans("+/", "-_")
+"""Kafka's own tools write a topic's id, which is base64, this way; librdkafka does not."""
 LEADER_ATTEMPTS = 50
 LEADER_PAUSE_SECONDS = 0.2
 
@@ -75,7 +77,7 @@ def _topic(described: Any, entries: dict[str, Any]) -> Topic:
         replicas=min(len(partition.replicas) for partition in described.partitions),
         config={name: entry.value for name, entry in entries.items() if entry.value is not None},
         inherited=frozenset(name for name, entry in entries.items() if entry.source != own),
-        id=str(described.topic_id),
+        id=str(described.topic_id).translate(FILE_SAFE),
     )
 
 

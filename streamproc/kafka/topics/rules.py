@@ -16,6 +16,9 @@ KEYED = frozenset(ROLES) - {"dlq"}
 KAFKA_MESSAGE_BYTES = 1_048_588
 """Kafka's own default of `max.message.bytes`."""
 
+KAFKA_DELETIONS_MS = 86_400_000
+"""Kafka's own default of `delete.retention.ms`."""
+
 UNLIMITED = str(2**63 - 1)
 
 EVENT_TIME = "records bear event times, which may lie far from the broker's clock"
@@ -39,6 +42,11 @@ class Topic(NamedTuple):
     def max_message_bytes(self) -> int:
         """Largest batch of records that it takes, in bytes."""
         return int(self.config.get("max.message.bytes", KAFKA_MESSAGE_BYTES))
+
+    @property
+    def deletions_ms(self) -> int:
+        """How long a compacted topic holds a deletion at least, in ms."""
+        return int(self.config.get("delete.retention.ms", KAFKA_DELETIONS_MS))
 
 
 class Breach(NamedTuple):
