@@ -1,14 +1,27 @@
 """A store in RocksDB."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rocksdict import DBCompressionType, DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
 
 from streamproc.errors import StateError
 
+_CACHE_BYTES = 64 << 20
+_ALL_WRITE_BUFFERS_BYTES = 256 << 20
 _WRITE_BUFFER_BYTES = 32 << 20
 _MAX_WAL_BYTES = 128 << 20
 _FILE_NAME = re.compile(r"[\w./-]*(?:\d+\.(?:sst|log)|MANIFEST-\d+|CURRENT|OPTIONS-\d+)")
@@ -18,8 +31,8 @@ class RocksStore:
     """Entries in a RocksDB folder, held by one process at a time.
 
     Every block and log record is checked against its checksum when it is read. `StateError` names the folder, and the
-    file
-    where RocksDB tells it, when one is damaged, missing or held by another process.
+    file where RocksDB tells it, when one is damaged, missing or held by another process. All stores of a process share
+    one block cache and one budget of write buffers.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,8 +102,15 @@ class RocksStore:
         return StateError(
             f"the state cannot be read or written: {message}",
             where=where,
-            hint="restore the folder from a copy, or start afresh: --fresh with an empty output",
+            hint="restore the folder from a copy, or begin anew: `run` with --fresh and an empty output; "
+            "`process` without the folder, from its changelog",
         )
+
+
+@functools.cache
+def _shared() -> tuple[Cache, WriteBufferManager]:
+    """Memory of all stores of the process, however many partitions it owns."""
+    return Cache(_CACHE_BYTES), WriteBufferManager(_ALL_WRITE_BUFFERS_BYTES, False)
 
 
 def _options() -> Options:
@@ -104,4 +124,9 @@ def _options() -> Options:
     options.set_max_total_wal_size(_MAX_WAL_BYTES)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_keep_log_file_num(2)
+    cache, write_buffers = _shared()
+    tables = BlockBasedOptions()
+    tables.set_block_cache(cache)
+    options.set_block_based_table_factory(tables)
+    options.set_write_buffer_manager(write_buffers)
     return options
