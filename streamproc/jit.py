@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ _IMPORTED = re.compile(rb"^(?:from|import) (streamproc[\w.]*)", re.MULTILINE)
 
 
 def _source_of(module: str) -> Path:
+    if module.partition(".")[0] != _PACKAGE.name:  # one whose kernels take parts of this package, as a benchmark's
+        return Path(sys.modules[module].__file__ or "")
     path = _PACKAGE.joinpath(*module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 

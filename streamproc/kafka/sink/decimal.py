@@ -71,33 +71,33 @@ def nearest(mantissa: int, power: int, powers: Powers) -> tuple[bool, int]:
 
 
 @part
-def double_at(data: Bytes, i: int, powers: Powers) -> tuple[int, int]:
-    """The JSON number at i: (position after it, bits of the nearest double)."""
-    negative = load_u8(data, i) == MINUS
-    if negative:
-        i += 1
-    start = i
-    mantissa = digits = power = 0
+def _digits_at(data: Bytes, i: int, mantissa: int, digits: int) -> tuple[int, int, int]:
+    """Digits from i on: (position after them, mantissa, its digits), both going on from what they are."""
     c = load_u8(data, i)
     while ZERO <= c <= NINE:
         mantissa = mantissa * 10 + (c - ZERO)
         digits += mantissa > 0
         i += 1
         c = load_u8(data, i)
+    return i, mantissa, digits
+
+
+@part
+def double_at(data: Bytes, i: int, powers: Powers) -> tuple[int, int]:
+    """The JSON number at i: (position after it, bits of the nearest double)."""
+    negative = load_u8(data, i) == MINUS
+    start = i + negative
+    power = 0
+    i, mantissa, digits = _digits_at(data, start, 0, 0)
     if i == start or (i - start > 1 and load_u8(data, start) == ZERO):
         return DECLINED, 0
-    if c == POINT:
-        start = i = i + 1
-        c = load_u8(data, i)
-        while ZERO <= c <= NINE:
-            mantissa = mantissa * 10 + (c - ZERO)
-            digits += mantissa > 0
-            i += 1
-            c = load_u8(data, i)
+    if load_u8(data, i) == POINT:
+        start = i + 1
+        i, mantissa, digits = _digits_at(data, start, mantissa, digits)
         power = start - i
         if power == 0:
             return DECLINED, 0
-    if (c | CASE) == LOWER_E:
+    if (load_u8(data, i) | CASE) == LOWER_E:
         i, tens = exponent_at(data, i + 1)
         if i < 0:
             return DECLINED, 0
