@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
@@ -28,7 +27,7 @@ from streamproc.kafka.names import Names
 from streamproc.simulate import Market
 from tests.broker import QUICK, Broker
 from tests.children import begin
-from tests.kafka.against_run import lines_of, run_on
+from tests.kafka.against_run import differences, lines_of, run_on
 from tests.kafka.groups import (
     be_member,
     committed,
@@ -179,20 +178,11 @@ def torment(chance: random.Random, group: Group, broker: Broker, until: float) -
             phase_ends = time.monotonic() + PHASE_SECONDS
 
 
-def differences(output: Path, wanted: Path) -> list[str]:
+def output_differences(output: Path, wanted: Path) -> list[str]:
     """What of rows and rejects is not as `run` has it."""
-    found = []
-    pairs: list[tuple[str, Counter[bytes], Counter[bytes]]] = [
-        (stream, rows_of_run(output, stream), rows_of_run(wanted, stream)) for stream in ("hf", "bars")
-    ]
-    for name, rows, right in pairs:
-        lost, added = right - rows, rows - right
-        if lost or added:
-            found.append(f"{name}: {lost.total()} lost, {added.total()} too many")
-            found.extend(f"  lost: {row!r}" for row in [*lost][:3])
-            found.extend(f"  too many: {row!r}" for row in [*added][:3])
-    if rejects_of_run(output) != rejects_of_run(wanted):
-        found.append("rejects differ")
+    found = differences("rejects", rejects_of_run(output), rejects_of_run(wanted))
+    for stream in ("hf", "bars"):
+        found += differences(stream, rows_of_run(output, stream), rows_of_run(wanted, stream))
     return found
 
 
@@ -231,7 +221,7 @@ def chaos(seed: int, seconds: float, folder: Path) -> list[str]:
         say("files are written")
         with running_sink(settings, folder / "out"):
             eventually(lambda: hints_reach_the_end(settings), PATIENCE_SECONDS)
-        return differences(folder / "out", run_on(lines, settings, folder / "run"))
+        return output_differences(folder / "out", run_on(lines, settings, folder / "run"))
 
 
 def main() -> None:

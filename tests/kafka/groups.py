@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from streamproc import read
 from streamproc.config import KafkaConfig, Settings
 from streamproc.kafka import client
-from streamproc.kafka.client import consume, patiently
+from streamproc.kafka.client import Record, patiently
+from streamproc.kafka.group import offsets
+from streamproc.kafka.lookup import READER, Scan
 from streamproc.kafka.names import Names
 from streamproc.kafka.partitioner import record_key
 from streamproc.kafka.process import member
@@ -144,48 +146,36 @@ def running_member(settings: Settings) -> Iterator[RunningMember]:
             raise failed[0]
 
 
-def ends_of(settings: Settings, topic: str) -> dict[int, int]:
-    """Ends of a topic's partitions, markers and open transactions counted. A reader that stands there has seen all.
+def transactions_end(settings: Settings, topic: str, seconds: float = 60) -> bool:
+    """Wait until all transactions of now have ended and their markers have come; whether they have.
 
-    One that reads committed records meets an end sooner where a transaction is committed but its markers still come.
+    A transaction is committed, and its offsets are there, before its markers are.
     """
-    admin = client.admin(settings.kafka)
-    numbers = admin.list_topics(topic, timeout=10).topics[topic].partitions
-    asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in numbers}
-    listed = patiently(lambda: client.listed_offsets(admin, asked, IsolationLevel.READ_UNCOMMITTED, 10), seconds=30)
-    return {number: answer.offset for (_, number), answer in listed.items()}
+    admin, deadline = client.admin(settings.kafka), time.monotonic() + seconds
+    numbers = [*admin.list_topics(topic, timeout=10).topics[topic].partitions]
+    ends = offsets(admin, topic, numbers, OffsetSpec.latest())
+    while time.monotonic() < deadline:
+        stable = offsets(admin, topic, numbers, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
+        if all(stable[number] >= ends[number] for number in numbers):
+            return True
+        time.sleep(0.05)
+    return False
 
 
-def read_topic(settings: Settings, topic: str) -> list[Any]:
-    """All committed records of a topic up to its end, by partition in their order."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka.bootstrap_servers,
-            "group.id": "reader",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
+def scan_topic(settings: Settings, topic: str, isolation: str = "read_committed") -> Iterator[Record]:
+    """All records of a topic as far as they are seen now, those of a partition in their order."""
+    consumer = client.consumer(settings.kafka, {"group.id": "reader", **READER, "isolation.level": isolation})
     try:
-        ends = ends_of(settings, topic)
-        consumer.assign([TopicPartition(topic, number, 0) for number in ends])
-        records: dict[int, list[Any]] = {number: [] for number in ends}
-        ended: set[int] = set()
-        while len(ended) < len(ends):
-            for message in consume(consumer, 1000, 1):
-                error = message.error()
-                if error is None:
-                    records[message.partition()].append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    if message.offset() >= ends[message.partition()]:
-                        ended.add(message.partition())
-                else:
-                    raise AssertionError(error)
+        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        yield from Scan(consumer, topic, dict.fromkeys(numbers, 0))
     finally:
         consumer.close()
-    return [message for number in sorted(records) for message in records[number]]
+
+
+def read_topic(settings: Settings, topic: str) -> list[Record]:
+    """All committed records of a topic up to its end, by partition in their order."""
+    assert transactions_end(settings, topic), f"{topic}: a transaction does not end"
+    return sorted(scan_topic(settings, topic), key=lambda record: (record.partition(), record.offset()))
 
 
 def committed(settings: Settings) -> int:
@@ -201,12 +191,11 @@ def committed(settings: Settings) -> int:
         consumer.close()
 
 
-def rows_of(settings: Settings, stream: str) -> Counter[bytes]:
-    """Rows of a stream's topic as canonical JSON, `generation` apart."""
-    found: Counter[bytes] = Counter()
-    for message in read_topic(settings, getattr(Names(settings.kafka.prefix), stream)):
-        found[canonical(message.value())[1]] += 1
-    return found
+def rows_of(settings: Settings, stream: str, generation: int | None = None) -> Counter[bytes]:
+    """Rows of a stream's topic, all or of one generation, as canonical JSON without it."""
+    records = read_topic(settings, getattr(Names(settings.kafka.prefix), stream))
+    told = (canonical(record.value() or b"") for record in records)
+    return Counter(row for of, row in told if generation in (None, of))
 
 
 def canonical(value: bytes) -> tuple[int, bytes]:
@@ -241,10 +230,10 @@ def rejects_of_run(output: Path) -> Counter[tuple[str, bytes]]:
 
 def dead_letters(settings: Settings) -> Counter[tuple[str, bytes]]:
     """The same of the dead-letter topic."""
-    found: Counter[tuple[str, bytes]] = Counter()
-    for message in read_topic(settings, Names(settings.kafka.prefix).dlq):
-        found[dict(message.headers())["reason"].decode(), message.value()] += 1
-    return found
+    return Counter(
+        (dict(record.headers() or ())["reason"].decode(), record.value() or b"")
+        for record in read_topic(settings, Names(settings.kafka.prefix).dlq)
+    )
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from streamproc.config import Settings
 from streamproc.errors import StreamprocError
@@ -20,7 +19,7 @@ from streamproc.kafka.publish import publish_files
 from streamproc.observe.progress import Progress, QuietProgress
 from streamproc.observe.stop import StopRequest
 from streamproc.simulate import Market, generate
-from tests.kafka.groups import ends_of
+from tests.kafka.groups import scan_topic, transactions_end
 
 UNENDED_S = 3.0
 """How long a reader waits for the end of a transaction: one whose publisher was killed lasts longer."""
@@ -83,35 +82,12 @@ class Record(NamedTuple):
 def records(settings: Settings, isolation: str = "read_committed") -> list[Record]:
     """All that a reader sees in the raw topic, partition by partition."""
     topic = Names(settings.kafka.prefix).raw
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka.bootstrap_servers,
-            "group.id": "tests",
-            "isolation.level": isolation,
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 10,
-        }
-    )
-    ends = ends_of(settings, topic)
-    consumer.assign([TopicPartition(topic, number, 0) for number in ends])
-    found: dict[int, list[Record]] = {number: [] for number in ends}
-    ended: set[int] = set()
-    until = time.monotonic() + UNENDED_S
-    while len(ended) < len(ends) and time.monotonic() < until:
-        for message in consumer.consume(1, timeout=0.5):
-            error = message.error()
-            number = message.partition()
-            assert number is not None
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                if (message.offset() or 0) >= ends[number]:
-                    ended.add(number)
-                continue
-            assert error is None, error
-            value = message.value()
-            assert value is not None
-            found[number].append(Record(number, message.key(), value, message.timestamp()[1]))
-    consumer.close()
-    return [record for number in sorted(found) for record in found[number]]
+    transactions_end(settings, topic, UNENDED_S)
+    found = [
+        Record(one.partition(), one.key(), one.value() or b"", one.timestamp()[1])
+        for one in scan_topic(settings, topic, isolation)
+    ]
+    return sorted(found, key=lambda record: record.partition)
 
 
 def key_of(line: bytes) -> bytes | None:

@@ -26,6 +26,7 @@ from streamproc.local.run import process_files
 from streamproc.simulate import Market, generate
 from tests.broker import QUICK, Broker
 from tests.children import begin
+from tests.kafka.against_run import row_differences
 from tests.kafka.groups import (
     be_member,
     be_slow_member,
@@ -34,8 +35,6 @@ from tests.kafka.groups import (
     eventually,
     fill_raw,
     read_topic,
-    rows_of,
-    rows_of_run,
     running_member,
     with_process,
 )
@@ -57,18 +56,6 @@ def whole(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = Settings(state={"bar_idle_close": None})
     process_files([str(folder / "lines.ndjson")], folder / "out", settings=config, flush=False)
     return folder / "out"
-
-
-def differences(settings: Settings, whole: Path) -> dict[str, tuple[int, int]]:
-    """Rows lost and rows too many, by stream."""
-    found = {}
-    for stream in ("hf", "bars"):
-        rows, wanted = rows_of(settings, stream), rows_of_run(whole, stream)
-        found[stream] = ((wanted - rows).total(), (rows - wanted).total())
-    return found
-
-
-NONE_LOST_OR_DOUBLED = {"hf": (0, 0), "bars": (0, 0)}
 
 
 @contextmanager
@@ -126,7 +113,7 @@ def test_members_killed_at_random_under_load(
 ) -> None:
     make_topics(settings, PARTITIONS)
     killed_at_random(settings, lines, tmp_path, be_slow_member, seed=1)
-    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+    assert row_differences(settings, whole) == []
 
 
 def test_the_same_without_transactions_loses_or_doubles_rows(
@@ -135,7 +122,7 @@ def test_the_same_without_transactions_loses_or_doubles_rows(
     """The control: were this without differences, the test above would prove nothing."""
     make_topics(settings, PARTITIONS)
     killed_at_random(settings, lines, tmp_path, be_slow_member_without_transactions, seed=1)
-    assert differences(settings, whole) != NONE_LOST_OR_DOUBLED
+    assert row_differences(settings, whole)
 
 
 def be_member_that_stops(settings: Settings, where: str) -> None:
@@ -172,7 +159,7 @@ def test_a_member_stopped_beyond_its_session_commits_nothing_more(
             os.kill(zombie.pid or 0, signal.SIGCONT)
             filled = half + fill_raw(settings, lines[half:])
             eventually(lambda: committed(settings) == filled, seconds=90)
-    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+    assert row_differences(settings, whole) == []
 
 
 def test_records_of_a_key_keep_their_order(settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
@@ -184,8 +171,8 @@ def test_records_of_a_key_keep_their_order(settings: Settings, lines: list[bytes
     times: Counter[bytes] = Counter()
     for message in read_topic(settings, Names(settings.kafka.prefix).hf):
         t = message.timestamp()[1]
-        assert t >= times[message.key()]
-        times[message.key()] = t
+        assert t >= times[message.key() or b""]
+        times[message.key() or b""] = t
 
 
 @pytest.mark.parametrize("step", ["begin", "produce"])
@@ -207,7 +194,7 @@ def test_a_transaction_aborted_before_all_that_came_was_fed(
     monkeypatch.setattr(Transaction, step, fails_now_and_then)
     with running_member(with_process(settings, tmp_path / "state", commit_records=1000)):
         eventually(lambda: committed(settings) == len(lines))
-    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+    assert row_differences(settings, whole) == []
 
 
 @pytest.fixture
@@ -241,12 +228,10 @@ def test_a_broker_too_slow_for_a_transaction_of_full_size(
         eventually(lambda: committed(settings) > 0, seconds=90)
         alter("--delete-config", "producer_byte_rate")
         eventually(lambda: committed(settings) == len(lines), seconds=90)
-    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+    assert row_differences(settings, whole) == []
 
 
-def test_a_broker_killed_and_started_again(
-    own_broker: Broker, lines: list[bytes], whole: Path, tmp_path: Path
-) -> None:
+def test_a_broker_killed_and_started_again(own_broker: Broker, lines: list[bytes], whole: Path, tmp_path: Path) -> None:
     settings = settings_of(own_broker, "any")
     make_topics(settings, PARTITIONS)
     half = len(lines) // 2
@@ -261,4 +246,4 @@ def test_a_broker_killed_and_started_again(
             filled += fill_raw(settings, lines[filled : filled + len(lines) // 4])
         filled += fill_raw(settings, lines[filled:])
         eventually(lambda: committed(settings) == filled, seconds=90)
-    assert differences(settings, whole) == NONE_LOST_OR_DOUBLED
+    assert row_differences(settings, whole) == []

@@ -76,7 +76,7 @@ def generations(settings: Settings, stream: str) -> dict[int, list[bytes]]:
     """Rows by generation, as canonical JSON without it."""
     found: dict[int, list[bytes]] = {}
     for message in read_topic(settings, getattr(Names(settings.kafka.prefix), stream)):
-        generation, row = canonical(message.value())
+        generation, row = canonical(message.value() or b"")
         found.setdefault(generation, []).append(row)
     return found
 

@@ -16,14 +16,22 @@ from streamproc.kafka.partitioner import partition_of
 from streamproc.kafka.process.changelog import state_prefix
 from streamproc.simulate import Market
 from streamproc.state.snapshot import key_prefix
-from tests.kafka.against_run import PATIENCE_SECONDS, assert_topics_as_run, lines_of, process_up_to, reading, run_on
+from tests.kafka.against_run import (
+    PATIENCE_SECONDS,
+    assert_topics_as_run,
+    lines_of,
+    process_up_to,
+    row_differences,
+    run_on,
+)
 from tests.kafka.groups import (
     committed,
+    dead_letters,
     eventually,
     fill_raw,
     key_of,
+    read_topic,
     rejects_of_run,
-    rows_of_run,
     running_member,
     with_process,
 )
@@ -76,14 +84,12 @@ def test_poison_ends_up_where_run_leaves_it_and_nothing_else_is_different(
     rejects = rejects_of_run(output)
     assert rejects.total() > len(lines) / 200
     publish(settings, tmp_path / "run" / "lines.ndjson")
-    with reading(settings) as reader:
-        raw = reader.records(Names(settings.kafka.prefix).raw)
+    raw = read_topic(settings, Names(settings.kafka.prefix).raw)
     ends = {record.partition(): record.offset() + 1 for record in raw}
     prompt = with_sink(with_process(settings, tmp_path / "state"), max_age=0.3, idle=0.3)
     with running_member(prompt):
         eventually(lambda: committed(settings) == sum(ends.values()), seconds=PATIENCE_SECONDS)
-    with reading(settings) as reader:
-        assert reader.dead_letters() == rejects
+    assert dead_letters(settings) == rejects
     with running_sink(prompt, tmp_path / "out"):
         eventually(lambda: hints_reach_the_end(settings), seconds=PATIENCE_SECONDS)
     assert_same(tmp_path / "out", output)
@@ -115,8 +121,7 @@ def test_a_line_in_the_wrong_partition_reaches_no_state(settings: Settings, line
     fill_by_another_hash(settings, lines[third : 2 * third])
     fill_odd_records(settings, lines[2 * third : 2 * third + 60])
     fill_raw(settings, lines[2 * third + 60 :])
-    with reading(settings) as reader:
-        raw = reader.records(Names(settings.kafka.prefix).raw)
+    raw = read_topic(settings, Names(settings.kafka.prefix).raw)
     placed = [(line, record.partition()) for record in raw for line in (record.value() or b"").split(b"\n")]
     at_home = [line for line, number in placed if home_of(line) == number]
     output = run_on(at_home, settings, tmp_path / "run")
@@ -124,11 +129,9 @@ def test_a_line_in_the_wrong_partition_reaches_no_state(settings: Settings, line
     assert misrouted.total() > 100
 
     process_up_to(with_process(settings, tmp_path / "state"), len(raw))
-    with reading(settings) as reader:
-        assert reader.dead_letters() == misrouted + rejects_of_run(output)
-        for stream in ("hf", "bars"):
-            assert reader.rows(stream) == rows_of_run(output, stream)
-        changelog = reader.records(Names(settings.kafka.prefix).state)
+    assert row_differences(settings, output) == []
+    assert dead_letters(settings) == misrouted + rejects_of_run(output)
+    changelog = read_topic(settings, Names(settings.kafka.prefix).state)
     for exchange, symbol in {symbol_of(line) for line in lines}:
         prefix = state_prefix(0) + key_prefix(exchange, symbol)
         homes = {record.partition() for record in changelog if (record.key() or b"").startswith(prefix)}

@@ -13,15 +13,23 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from streamproc.config import KafkaConfig, Settings, StateConfig
-from streamproc.kafka.names import Names
 from streamproc.kafka.process import member, quiet
 from streamproc.kafka.process.quiet import LOOK_SECONDS, QuietWatch
 from streamproc.local.idle import IdleClock
 from streamproc.local.run import process_files
 from streamproc.simulate import Market
 from tests.broker import QUICK, Broker
-from tests.kafka.against_run import PATIENCE_SECONDS, lines_of, reading, run_on
-from tests.kafka.groups import committed, eventually, fill_raw, rows_of_run, running_member, with_process
+from tests.kafka.against_run import PATIENCE_SECONDS, lines_of, run_on
+from tests.kafka.groups import (
+    committed,
+    dead_letters,
+    eventually,
+    fill_raw,
+    rows_of,
+    rows_of_run,
+    running_member,
+    with_process,
+)
 from tests.kafka.topics import make_topics
 
 PARTITIONS = 2
@@ -131,9 +139,8 @@ def idling(settings: Settings, folder: Path, close_s: float) -> Settings:
 
 
 def bars(settings: Settings, reason: str) -> Counter[bytes]:
-    with reading(settings) as reader:
-        rows = reader.rows("bars")
-    return Counter({row: count for row, count in rows.items() if orjson.loads(row)["bar_reason"] == reason})
+    rows = rows_of(settings, "bars").items()
+    return Counter({row: count for row, count in rows if orjson.loads(row)["bar_reason"] == reason})
 
 
 @pytest.mark.usefixtures("often")
@@ -211,8 +218,7 @@ def test_a_pause_of_hours_closes_nothing(settings: Settings, lines: list[bytes],
         filled += fill_raw(settings, part)
     with running_member(mine):
         eventually(lambda: committed(settings) == filled, seconds=PATIENCE_SECONDS)
-    with reading(settings) as reader:
-        assert reader.rows("bars") == rows_of_run(run_on(lines, mine, tmp_path / "run"), "bars")
+    assert rows_of(settings, "bars") == rows_of_run(run_on(lines, mine, tmp_path / "run"), "bars")
 
 
 def test_an_outage_of_hours_closes_nothing(
@@ -237,8 +243,7 @@ def test_an_outage_of_hours_closes_nothing(
             clock.go_on()
             filled += fill_raw(mine, lines[half:])
             eventually(lambda: committed(mine) == filled, seconds=PATIENCE_SECONDS)
-        with reading(mine) as reader:
-            assert reader.rows("bars") == rows_of_run(run_on(lines, mine, tmp_path / "run"), "bars")
-            assert reader.records(Names(mine.kafka.prefix).dlq) == []
+        assert rows_of(mine, "bars") == rows_of_run(run_on(lines, mine, tmp_path / "run"), "bars")
+        assert not dead_letters(mine)
     finally:
         broker.stop()

@@ -9,15 +9,12 @@ from streamproc.crash import EXIT_CODE
 from streamproc.local.run import process_files
 from streamproc.simulate import Market, generate
 from tests.children import exit_code
+from tests.kafka.against_run import assert_topics_as_run
 from tests.kafka.groups import (
     be_member,
     committed,
-    dead_letters,
     eventually,
     fill_raw,
-    rejects_of_run,
-    rows_of,
-    rows_of_run,
     running_member,
     with_process,
 )
@@ -43,18 +40,12 @@ def whole(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def assert_as_run(settings: Settings, whole: Path) -> None:
-    for stream in ("hf", "bars"):
-        assert rows_of(settings, stream) == rows_of_run(whole, stream)
-    assert dead_letters(settings) == rejects_of_run(whole)
-
-
 def test_a_member_gives_what_run_gives(settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path) -> None:
     make_topics(settings)
     count = fill_raw(settings, lines)
     with running_member(with_process(settings, tmp_path / "state")):
         eventually(lambda: committed(settings) == count)
-    assert_as_run(settings, whole)
+    assert_topics_as_run(settings, whole)
 
 
 def test_members_come_and_go_while_records_come(
@@ -74,7 +65,7 @@ def test_members_come_and_go_while_records_come(
     filled += fill_raw(settings, lines[2 * third :])
     with running_member(members[2]):
         eventually(lambda: committed(settings) == filled)
-    assert_as_run(settings, whole)
+    assert_topics_as_run(settings, whole)
 
 
 def test_a_lost_disk_is_restored_from_the_changelog(
@@ -86,7 +77,7 @@ def test_a_lost_disk_is_restored_from_the_changelog(
         filled += fill_raw(settings, lines[start : start + len(lines) // 3])
         with running_member(with_process(settings, tmp_path / str(number), member_id="same")):
             eventually(lambda filled=filled: committed(settings) == filled)  # type: ignore[misc]
-    assert_as_run(settings, whole)
+    assert_topics_as_run(settings, whole)
 
 
 POINTS = ["process.after_produce", "process.after_commit", "process.after_store", "process.after_store:2"]
@@ -105,4 +96,4 @@ def test_killed_at_each_step_of_a_commit(
     filled += fill_raw(settings, lines[half:])
     with running_member(mine):
         eventually(lambda: committed(settings) == filled)
-    assert_as_run(settings, whole)
+    assert_topics_as_run(settings, whole)

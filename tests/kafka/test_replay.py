@@ -26,13 +26,12 @@ from streamproc.kafka.replay import Plan, Target, as_object, numbers_of, replay,
 from streamproc.simulate import Market, generate
 from tests.broker import cache_directory
 from tests.kafka.groups import (
-    canonical,
     collected_at,
     committed,
     eventually,
     fill_raw,
     key_of,
-    read_topic,
+    rows_of,
     running_member,
     with_process,
 )
@@ -275,7 +274,7 @@ def test_the_result_is_that_of_kafkas_own_tool(settings: Settings, lines: list[b
             kafkas_tool(each, "--reset-offsets", *flags)
         assert offset_of(each) == at
         process_all(each, len(lines))
-        found.append({stream: second_generation(each, stream) for stream in ("hf", "bars")})
+        found.append({stream: rows_of(each, stream, generation=1) for stream in ("hf", "bars")})
     first = first_of_lookback(lines, at, 10_000)
     warmed = rows_of_lines(lines[first:], each, tmp_path / "warmed")
     warm_up = rows_of_lines(lines[first:at], each, tmp_path / "warm-up")
@@ -291,13 +290,6 @@ def kafkas_tool(settings: Settings, *flags: str) -> None:
     call += ["--bootstrap-server", settings.kafka.bootstrap_servers, *flags]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Error" not in done.stdout, done.stdout + done.stderr
-
-
-def second_generation(settings: Settings, stream: str) -> Counter[bytes]:
-    rows = [
-        canonical(message.value()) for message in read_topic(settings, getattr(Names(settings.kafka.prefix), stream))
-    ]
-    return Counter(row for generation, row in rows if generation == 1)
 
 
 def iso(time_ms: int) -> str:

@@ -21,8 +21,17 @@ from streamproc.kafka.process.store import PartitionStore
 from streamproc.kafka.process.takeover import TakeOver
 from streamproc.simulate import Market
 from tests.children import begin
-from tests.kafka.against_run import PATIENCE_SECONDS, assert_topics_as_run, lines_of, process_up_to, reading, run_on
-from tests.kafka.groups import be_member, committed, eventually, fill_raw, key_of, running_member, with_process
+from tests.kafka.against_run import PATIENCE_SECONDS, assert_topics_as_run, lines_of, process_up_to, run_on
+from tests.kafka.groups import (
+    be_member,
+    committed,
+    eventually,
+    fill_raw,
+    key_of,
+    read_topic,
+    running_member,
+    with_process,
+)
 from tests.kafka.topics import make_topics
 
 PARTITIONS = 8
@@ -105,14 +114,13 @@ def test_one_member_then_four_then_two(quick: Settings, lines: list[bytes], tmp_
         eventually(lambda: shared_by(quick, 2), seconds=PATIENCE_SECONDS)
         eventually(lambda: committed(quick) == len(lines), seconds=PATIENCE_SECONDS)
     assert_topics_as_run(quick, run_on(lines, quick, tmp_path / "run"))
-    with reading(quick) as reader:
-        for stream in ("hf", "bars"):
-            last: dict[tuple[bytes | None, bytes], int] = {}
-            for record in reader.records(getattr(Names(quick.kafka.prefix), stream)):
-                source = dict(record.headers() or ())["source"]
-                place = int(source.split(b":")[1])
-                assert place >= last.get((record.key(), source.split(b":")[0]), 0)
-                last[record.key(), source.split(b":")[0]] = place
+    for stream in ("hf", "bars"):
+        last: dict[tuple[bytes | None, bytes], int] = {}
+        for record in read_topic(quick, getattr(Names(quick.kafka.prefix), stream)):
+            source = dict(record.headers() or ())["source"]
+            place = int(source.split(b":")[1])
+            assert place >= last.get((record.key(), source.split(b":")[0]), 0)
+            last[record.key(), source.split(b":")[0]] = place
 
 
 class Gate:

@@ -42,7 +42,9 @@ def filled(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Settings
 
 
 def stored(settings: Settings, stream: str) -> list[dict[str, Any]]:
-    return [orjson.loads(one.value()) for one in read_topic(settings, getattr(Names(settings.kafka.prefix), stream))]
+    return [
+        orjson.loads(one.value() or b"") for one in read_topic(settings, getattr(Names(settings.kafka.prefix), stream))
+    ]
 
 
 def as_stored(row: dict[str, Any]) -> bytes:
