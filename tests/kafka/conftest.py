@@ -13,6 +13,7 @@ import pytest
 
 from streamproc.config import KafkaConfig, Settings, StateConfig
 from tests.broker import QUICK, Broker
+from tests.kafka.against_run import run_on
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +68,17 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+STATE = StateConfig(bar_idle_close=None)
+"""`run` knows of no idleness."""
+
+
 @pytest.fixture
 def settings(bootstrap: str) -> Settings:
     """Settings with topics, groups and transactional ids of the test's own."""
-    return Settings(
-        kafka=KafkaConfig(bootstrap_servers=bootstrap, prefix=f"t{uuid.uuid4().hex[:10]}"),
-        state=StateConfig(bar_idle_close=None),
-    )
+    return Settings(kafka=KafkaConfig(bootstrap_servers=bootstrap, prefix=f"t{uuid.uuid4().hex[:10]}"), state=STATE)
+
+
+@pytest.fixture(scope="module")
+def run_output(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `run` makes of the module's `lines` under the state of `settings`."""
+    return run_on(lines, Settings(state=STATE), tmp_path_factory.mktemp("run"))

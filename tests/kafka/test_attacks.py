@@ -22,11 +22,10 @@ from streamproc.kafka import client
 from streamproc.kafka.names import Names
 from streamproc.kafka.process import transaction
 from streamproc.kafka.process.transaction import AbortedError, Transaction
-from streamproc.local.run import process_files
-from streamproc.simulate import Market, generate
+from streamproc.simulate import Market
 from tests.broker import QUICK, Broker
 from tests.children import begin
-from tests.kafka.against_run import row_differences
+from tests.kafka.against_run import lines_of, row_differences
 from tests.kafka.groups import (
     be_member,
     be_slow_member,
@@ -40,22 +39,12 @@ from tests.kafka.groups import (
 )
 from tests.kafka.topics import make_topics
 
-MARKET = Market(symbols=8, seconds=120, levels=5, rate_hz=8, seed=21)
 PARTITIONS = 6
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
-    return b"".join(generate(MARKET)).splitlines()
-
-
-@pytest.fixture(scope="module")
-def whole(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "lines.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
-    config = Settings(state={"bar_idle_close": None})
-    process_files([str(folder / "lines.ndjson")], folder / "out", settings=config, flush=False)
-    return folder / "out"
+    return lines_of(Market(symbols=8, seconds=120, levels=5, rate_hz=8, seed=21))
 
 
 @contextmanager
@@ -109,20 +98,20 @@ def killed_at_random(
 
 
 def test_members_killed_at_random_under_load(
-    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     make_topics(settings, PARTITIONS)
     killed_at_random(settings, lines, tmp_path, be_slow_member, seed=1)
-    assert row_differences(settings, whole) == []
+    assert row_differences(settings, run_output) == []
 
 
 def test_the_same_without_transactions_loses_or_doubles_rows(
-    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     """The control: were this without differences, the test above would prove nothing."""
     make_topics(settings, PARTITIONS)
     killed_at_random(settings, lines, tmp_path, be_slow_member_without_transactions, seed=1)
-    assert row_differences(settings, whole)
+    assert row_differences(settings, run_output)
 
 
 def be_member_that_stops(settings: Settings, where: str) -> None:
@@ -141,7 +130,7 @@ def be_member_that_stops(settings: Settings, where: str) -> None:
 
 @pytest.mark.parametrize(("protocol", "where"), [("consumer", "begin"), ("consumer", "commit"), ("classic", "commit")])
 def test_a_member_stopped_beyond_its_session_commits_nothing_more(
-    protocol: str, where: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    protocol: str, where: str, settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     """Stopped with records that it has taken or has in flight, its partitions move, it wakes: all that is refused."""
     make_topics(settings, PARTITIONS)
@@ -159,7 +148,7 @@ def test_a_member_stopped_beyond_its_session_commits_nothing_more(
             os.kill(zombie.pid or 0, signal.SIGCONT)
             filled = half + fill_raw(settings, lines[half:])
             eventually(lambda: committed(settings) == filled, seconds=90)
-    assert row_differences(settings, whole) == []
+    assert row_differences(settings, run_output) == []
 
 
 def test_records_of_a_key_keep_their_order(settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
@@ -177,7 +166,7 @@ def test_records_of_a_key_keep_their_order(settings: Settings, lines: list[bytes
 
 @pytest.mark.parametrize("step", ["begin", "produce"])
 def test_a_transaction_aborted_before_all_that_came_was_fed(
-    step: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str, settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was consumed with it, of partitions that it did not touch too, comes again."""
     make_topics(settings, PARTITIONS)
@@ -194,7 +183,7 @@ def test_a_transaction_aborted_before_all_that_came_was_fed(
     monkeypatch.setattr(Transaction, step, fails_now_and_then)
     with running_member(with_process(settings, tmp_path / "state", commit_records=1000)):
         eventually(lambda: committed(settings) == len(lines))
-    assert row_differences(settings, whole) == []
+    assert row_differences(settings, run_output) == []
 
 
 @pytest.fixture
@@ -214,7 +203,7 @@ def settings_of(broker: Broker, client_id: str) -> Settings:
 
 
 def test_a_broker_too_slow_for_a_transaction_of_full_size(
-    own_broker: Broker, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_broker: Broker, lines: list[bytes], run_output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Transactions shrink until they get through."""
     settings, slow = settings_of(own_broker, "quick"), settings_of(own_broker, "slow")
@@ -228,10 +217,12 @@ def test_a_broker_too_slow_for_a_transaction_of_full_size(
         eventually(lambda: committed(settings) > 0, seconds=90)
         alter("--delete-config", "producer_byte_rate")
         eventually(lambda: committed(settings) == len(lines), seconds=90)
-    assert row_differences(settings, whole) == []
+    assert row_differences(settings, run_output) == []
 
 
-def test_a_broker_killed_and_started_again(own_broker: Broker, lines: list[bytes], whole: Path, tmp_path: Path) -> None:
+def test_a_broker_killed_and_started_again(
+    own_broker: Broker, lines: list[bytes], run_output: Path, tmp_path: Path
+) -> None:
     settings = settings_of(own_broker, "any")
     make_topics(settings, PARTITIONS)
     half = len(lines) // 2
@@ -246,4 +237,4 @@ def test_a_broker_killed_and_started_again(own_broker: Broker, lines: list[bytes
             filled += fill_raw(settings, lines[filled : filled + len(lines) // 4])
         filled += fill_raw(settings, lines[filled:])
         eventually(lambda: committed(settings) == filled, seconds=90)
-    assert row_differences(settings, whole) == []
+    assert row_differences(settings, run_output) == []

@@ -151,7 +151,12 @@ def test_state_that_does_not_belong_to_its_changelog_is_read_anew(
 
 
 def test_damaged_partitions_are_mended_and_all_go_on(
-    done: Settings, settings: Settings, lines: list[bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    done: Settings,
+    settings: Settings,
+    lines: list[bytes],
+    run_output: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A member starts with a damaged file in one partition, and a later state of elsewhere in another."""
     mine = with_process(settings, tmp_path / "state", commit_interval=0.05)
@@ -169,7 +174,7 @@ def test_damaged_partitions_are_mended_and_all_go_on(
     process_up_to(mine, half + fill_raw(settings, lines[half:]))
     for number in range(PARTITIONS):
         assert (f"partition {number}: {READ_ANEW}" in caplog.text) is (number < 2)
-    assert_topics_as_run(settings, run_on(lines, settings, tmp_path / "run"))
+    assert_topics_as_run(settings, run_output)
 
 
 def test_a_partition_that_went_and_came_back_at_once_is_handed_over_once(done: Settings, tmp_path: Path) -> None:
@@ -218,7 +223,12 @@ def test_a_raw_topic_made_anew_is_refused_until_a_replay(
 
 @pytest.mark.parametrize("when", ["away", "there"])
 def test_a_changelog_made_anew_begins_a_generation_that_goes_on_as_before(
-    when: str, settings: Settings, lines: list[bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    when: str,
+    settings: Settings,
+    lines: list[bytes],
+    run_output: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """While the member is away, and while it is there, and writes on into a changelog that has no beginning."""
     mine = with_process(settings, tmp_path / "state", commit_interval=0.05)
@@ -238,4 +248,4 @@ def test_a_changelog_made_anew_begins_a_generation_that_goes_on_as_before(
     caplog.clear()
     process_up_to(mine, filled)
     assert caplog.text.count("made anew") == PARTITIONS and "generation 1 begins" in caplog.text
-    assert_topics_as_run(settings, run_on(lines, settings, tmp_path / "run"))
+    assert_topics_as_run(settings, run_output)

@@ -10,9 +10,9 @@ from streamproc.config import Settings
 from streamproc.crash import EXIT_CODE
 from streamproc.errors import StateError
 from streamproc.kafka.names import Names
-from streamproc.local.run import process_files
-from streamproc.simulate import Market, generate
+from streamproc.simulate import Market
 from tests.children import exit_code
+from tests.kafka.against_run import lines_of, run_on
 from tests.kafka.groups import (
     be_member,
     canonical,
@@ -54,8 +54,7 @@ def set_offset(settings: Settings, offset: int) -> None:
 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
-    market = b"".join(generate(Market(symbols=3, seconds=60, levels=3, rate_hz=6, seed=8)))
-    return market.splitlines()
+    return lines_of(Market(symbols=3, seconds=60, levels=3, rate_hz=6, seed=8))
 
 
 @pytest.fixture
@@ -106,10 +105,8 @@ def first_of_lookback(lines: list[bytes], at: int, lookback_ms: int) -> int:
 
 def rows_of_lines(lines: list[bytes], settings: Settings, folder: Path) -> dict[str, Counter[bytes]]:
     """What `run` makes of lines."""
-    folder.mkdir()
-    (folder / "lines.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
-    process_files([str(folder / "lines.ndjson")], folder / "out", settings=settings, flush=False)
-    return {stream: rows_of_run(folder / "out", stream) for stream in ("hf", "bars")}
+    output = run_on(lines, settings, folder)
+    return {stream: rows_of_run(output, stream) for stream in ("hf", "bars")}
 
 
 def test_a_member_killed_within_a_new_generation_goes_on_with_it(

@@ -6,10 +6,9 @@ import pytest
 
 from streamproc.config import Settings
 from streamproc.crash import EXIT_CODE
-from streamproc.local.run import process_files
-from streamproc.simulate import Market, generate
+from streamproc.simulate import Market
 from tests.children import exit_code
-from tests.kafka.against_run import assert_topics_as_run
+from tests.kafka.against_run import assert_topics_as_run, lines_of
 from tests.kafka.groups import (
     be_member,
     committed,
@@ -20,36 +19,25 @@ from tests.kafka.groups import (
 )
 from tests.kafka.topics import make_topics
 
-MARKET = Market(symbols=6, seconds=40, levels=5, rate_hz=6, seed=5, faults=True)
-
 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
-    """Lines of a market with every fault; what splits lines or is none is left out."""
-    market = b"".join(generate(MARKET)).removeprefix(b"\xef\xbb\xbf")
-    return [line for line in market.split(b"\n") if line.strip()]
+    """Lines of a market with every fault."""
+    return lines_of(Market(symbols=6, seconds=40, levels=5, rate_hz=6, seed=5, faults=True))
 
 
-@pytest.fixture(scope="module")
-def whole(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `run` makes of them."""
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "lines.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
-    config = Settings(state={"bar_idle_close": None})
-    process_files([str(folder / "lines.ndjson")], folder / "out", settings=config, flush=False)
-    return folder / "out"
-
-
-def test_a_member_gives_what_run_gives(settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path) -> None:
+def test_a_member_gives_what_run_gives(
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
+) -> None:
     make_topics(settings)
     count = fill_raw(settings, lines)
     with running_member(with_process(settings, tmp_path / "state")):
         eventually(lambda: committed(settings) == count)
-    assert_topics_as_run(settings, whole)
+    assert_topics_as_run(settings, run_output)
 
 
 def test_members_come_and_go_while_records_come(
-    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     """Each start after the first goes on from another member's changelog, or from its own folder."""
     make_topics(settings)
@@ -65,11 +53,11 @@ def test_members_come_and_go_while_records_come(
     filled += fill_raw(settings, lines[2 * third :])
     with running_member(members[2]):
         eventually(lambda: committed(settings) == filled)
-    assert_topics_as_run(settings, whole)
+    assert_topics_as_run(settings, run_output)
 
 
 def test_a_lost_disk_is_restored_from_the_changelog(
-    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     make_topics(settings)
     filled = 0
@@ -77,7 +65,7 @@ def test_a_lost_disk_is_restored_from_the_changelog(
         filled += fill_raw(settings, lines[start : start + len(lines) // 3])
         with running_member(with_process(settings, tmp_path / str(number), member_id="same")):
             eventually(lambda filled=filled: committed(settings) == filled)  # type: ignore[misc]
-    assert_topics_as_run(settings, whole)
+    assert_topics_as_run(settings, run_output)
 
 
 POINTS = ["process.after_produce", "process.after_commit", "process.after_store", "process.after_store:2"]
@@ -86,7 +74,7 @@ POINTS = ["process.after_produce", "process.after_commit", "process.after_store"
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_each_step_of_a_commit(
-    point: str, protocol: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    point: str, protocol: str, settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     make_topics(settings)
     half = len(lines) // 2
@@ -96,4 +84,4 @@ def test_killed_at_each_step_of_a_commit(
     filled += fill_raw(settings, lines[half:])
     with running_member(mine):
         eventually(lambda: committed(settings) == filled)
-    assert_topics_as_run(settings, whole)
+    assert_topics_as_run(settings, run_output)

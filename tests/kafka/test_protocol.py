@@ -9,9 +9,9 @@ import pytest
 from streamproc.config import KafkaConfig, Settings, StateConfig
 from streamproc.kafka import consume_rows
 from streamproc.kafka.client import BrokerError
-from streamproc.local.run import process_files
-from streamproc.simulate import Market, generate
+from streamproc.simulate import Market
 from tests.broker import QUICK, Broker
+from tests.kafka.against_run import lines_of, run_on
 from tests.kafka.groups import committed, eventually, fill_raw, rows_of_run, running_member, with_process
 from tests.kafka.sinks import hints_reach_the_end, running_sink, with_sink
 from tests.kafka.topics import make_topics
@@ -37,18 +37,16 @@ def old(old_broker: str) -> Settings:
 
 
 def test_auto_speaks_what_the_brokers_know(old: Settings, tmp_path: Path) -> None:
-    lines = b"".join(generate(Market(symbols=3, seconds=20, levels=5))).splitlines()
-    (tmp_path / "lines.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
-    whole = tmp_path / "whole"
-    process_files([str(tmp_path / "lines.ndjson")], whole, settings=old, flush=False)
+    lines = lines_of(Market(symbols=3, seconds=20, levels=5))
+    output = run_on(lines, old, tmp_path / "run")
     make_topics(old)
     fill_raw(old, lines)
     mine = with_sink(with_process(old, tmp_path / "state"), max_age=0.3, idle=0.3)
     with running_member(mine), running_sink(mine, tmp_path / "out"):
         eventually(lambda: committed(old) == len(lines))
         eventually(lambda: hints_reach_the_end(old))
-    assert_same(tmp_path / "out", whole)
-    wanted = rows_of_run(whole, "hf").total()
+    assert_same(tmp_path / "out", output)
+    wanted = rows_of_run(output, "hf").total()
     with consume_rows("hf", group="downstream", settings=old) as rows:
         assert len([*islice(rows, wanted)]) == wanted
 

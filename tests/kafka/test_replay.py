@@ -23,8 +23,9 @@ from streamproc.kafka.group import committed as group_offsets
 from streamproc.kafka.group import describe
 from streamproc.kafka.names import Names
 from streamproc.kafka.replay import Plan, Target, as_object, numbers_of, replay, target_of
-from streamproc.simulate import Market, generate
+from streamproc.simulate import Market
 from tests.broker import cache_directory
+from tests.kafka.against_run import lines_of
 from tests.kafka.groups import (
     collected_at,
     committed,
@@ -43,7 +44,7 @@ TOOL = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
-    return b"".join(generate(Market(symbols=3, seconds=60, levels=3, rate_hz=6, seed=8))).splitlines()
+    return lines_of(Market(symbols=3, seconds=60, levels=3, rate_hz=6, seed=8))
 
 
 def short_windows(settings: Settings, folder: Path) -> Settings:

@@ -13,7 +13,7 @@ from streamproc.config import Settings
 from streamproc.errors import StreamprocError
 from streamproc.simulate import Market
 from tests.children import exit_code
-from tests.kafka.against_run import assert_topics_as_run, lines_of, process_up_to, run_on
+from tests.kafka.against_run import assert_topics_as_run, lines_of, process_up_to
 from tests.kafka.groups import be_member, fill_raw, with_process
 from tests.kafka.topics import make_topics
 
@@ -65,7 +65,7 @@ def told(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("largest_bytes", [0, 300, 60_000])
 def test_a_full_disk_ends_a_member_and_loses_nothing(
-    largest_bytes: int, settings: Settings, lines: list[bytes], told: Path, tmp_path: Path
+    largest_bytes: int, settings: Settings, lines: list[bytes], run_output: Path, told: Path, tmp_path: Path
 ) -> None:
     """The least limit stops the member's name, a larger one its state, at the start or after some commits."""
     mine = with_process(settings, tmp_path / "state", commit_interval=0.05, commit_records=200)
@@ -76,11 +76,11 @@ def test_a_full_disk_ends_a_member_and_loses_nothing(
     reason = told.read_text()
     assert ("cannot write" in reason or "cannot be read or written" in reason) and str(tmp_path / "state") in reason
     process_up_to(mine, half + fill_raw(settings, lines[half:]))
-    assert_topics_as_run(settings, run_on(lines, settings, tmp_path / "run"))
+    assert_topics_as_run(settings, run_output)
 
 
 def test_a_read_only_folder_ends_a_member_and_loses_nothing(
-    settings: Settings, lines: list[bytes], told: Path, tmp_path: Path
+    settings: Settings, lines: list[bytes], run_output: Path, told: Path, tmp_path: Path
 ) -> None:
     """One in which a member has worked before."""
     state = tmp_path / "state"
@@ -97,11 +97,11 @@ def test_a_read_only_folder_ends_a_member_and_loses_nothing(
     for folder in folders:
         folder.chmod(0o755)
     process_up_to(mine, filled)
-    assert_topics_as_run(settings, run_on(lines, settings, tmp_path / "run"))
+    assert_topics_as_run(settings, run_output)
 
 
 def test_a_file_in_the_place_of_a_store_ends_a_member_and_loses_nothing(
-    settings: Settings, lines: list[bytes], told: Path, tmp_path: Path
+    settings: Settings, lines: list[bytes], run_output: Path, told: Path, tmp_path: Path
 ) -> None:
     mine = with_process(settings, tmp_path / "state", commit_interval=0.05)
     make_topics(settings, PARTITIONS)
@@ -111,4 +111,4 @@ def test_a_file_in_the_place_of_a_store_ends_a_member_and_loses_nothing(
     assert "cannot write" in told.read_text() and str(tmp_path / "state") in told.read_text()
     (tmp_path / "state").unlink()
     process_up_to(mine, filled)
-    assert_topics_as_run(settings, run_on(lines, settings, tmp_path / "run"))
+    assert_topics_as_run(settings, run_output)

@@ -21,7 +21,7 @@ from streamproc.kafka.process.store import PartitionStore
 from streamproc.kafka.process.takeover import TakeOver
 from streamproc.simulate import Market
 from tests.children import begin
-from tests.kafka.against_run import PATIENCE_SECONDS, assert_topics_as_run, lines_of, process_up_to, run_on
+from tests.kafka.against_run import PATIENCE_SECONDS, assert_topics_as_run, lines_of, process_up_to
 from tests.kafka.groups import (
     be_member,
     committed,
@@ -99,7 +99,7 @@ class Load:
         self._thread.join()
 
 
-def test_one_member_then_four_then_two(quick: Settings, lines: list[bytes], tmp_path: Path) -> None:
+def test_one_member_then_four_then_two(quick: Settings, lines: list[bytes], run_output: Path, tmp_path: Path) -> None:
     members = [with_process(quick, tmp_path / name, member_id=name) for name in "abcd"]
     load = Load(quick, lines)
     with ExitStack() as staying:
@@ -113,7 +113,7 @@ def test_one_member_then_four_then_two(quick: Settings, lines: list[bytes], tmp_
         load.end()
         eventually(lambda: shared_by(quick, 2), seconds=PATIENCE_SECONDS)
         eventually(lambda: committed(quick) == len(lines), seconds=PATIENCE_SECONDS)
-    assert_topics_as_run(quick, run_on(lines, quick, tmp_path / "run"))
+    assert_topics_as_run(quick, run_output)
     for stream in ("hf", "bars"):
         last: dict[tuple[bytes | None, bytes], int] = {}
         for record in read_topic(quick, getattr(Names(quick.kafka.prefix), stream)):
@@ -155,7 +155,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 
 def test_partitions_that_do_not_move_go_on_while_others_are_restored(
-    quick: Settings, lines: list[bytes], gate: Gate, tmp_path: Path
+    quick: Settings, lines: list[bytes], run_output: Path, gate: Gate, tmp_path: Path
 ) -> None:
     """When a member comes, and when it goes and those that stay take its partitions over themselves."""
     first, second = (with_process(quick, tmp_path / name, member_id=name) for name in ("first", "second"))
@@ -183,7 +183,7 @@ def test_partitions_that_do_not_move_go_on_while_others_are_restored(
         finally:
             gate.open()
         eventually(lambda: committed(quick) == filled, seconds=PATIENCE_SECONDS)
-    assert_topics_as_run(quick, run_on(lines, quick, tmp_path / "run"))
+    assert_topics_as_run(quick, run_output)
 
 
 def has_done(settings: Settings, lines: list[bytes], numbers: set[int]) -> bool:
@@ -195,7 +195,7 @@ def has_done(settings: Settings, lines: list[bytes], numbers: set[int]) -> bool:
 
 
 def test_sigterm_under_load_leaves_nothing_to_restore_but_the_tail(
-    settings: Settings, lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next owner is one that had the partitions before, then the same member again."""
     make_topics(settings, PARTITIONS)
@@ -229,7 +229,7 @@ def test_sigterm_under_load_leaves_nothing_to_restore_but_the_tail(
     assert not restored and committed(settings) >= up_to
     process_up_to(here, len(lines))
     assert restored and all(offset >= stood[number] for number, offset in restored)
-    assert_topics_as_run(settings, run_on(lines, settings, tmp_path / "run"))
+    assert_topics_as_run(settings, run_output)
 
 
 def changelog_offsets(state: Path) -> dict[int, int]:

@@ -20,44 +20,31 @@ from streamproc.kafka.group import describe
 from streamproc.kafka.names import Names
 from streamproc.kafka.sink import chain, member
 from streamproc.kafka.topics import check_topics
-from streamproc.local.run import process_files
 from streamproc.parquet.compact import compact
-from streamproc.simulate import Market, generate
+from streamproc.simulate import Market
 from tests.children import begin
+from tests.kafka.against_run import lines_of
 from tests.kafka.groups import committed, eventually, fill_raw, running_member, with_process
 from tests.kafka.sinks import be_sink, hints_reach_the_end, in_another_group, outgoing, produce, running_sink, with_sink
 from tests.kafka.topics import make_topics
 from tests.outputs import assert_same
 
-MARKET = Market(symbols=6, seconds=40, levels=5, rate_hz=6, seed=5, faults=True)
 PROMPT = {"max_age": 0.3, "idle": 0.3}
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
-    """Lines of a market with every fault; what splits lines or is none is left out."""
-    market = b"".join(generate(MARKET)).removeprefix(b"\xef\xbb\xbf")
-    return [line for line in market.split(b"\n") if line.strip()]
+    """Lines of a market with every fault."""
+    return lines_of(Market(symbols=6, seconds=40, levels=5, rate_hz=6, seed=5, faults=True))
 
 
-@pytest.fixture(scope="module")
-def whole(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `run` makes of them."""
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "lines.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
-    process_files(
-        [str(folder / "lines.ndjson")], folder / "out", settings=Settings(state={"bar_idle_close": None}), flush=False
-    )
-    return folder / "out"
-
-
-def test_a_sink_gives_what_run_gives(settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path) -> None:
+def test_a_sink_gives_what_run_gives(settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path) -> None:
     make_topics(settings)
     produce(settings, [*outgoing(settings, lines)], transactions=3)
     mine = with_sink(settings, **PROMPT)
     with running_sink(mine, tmp_path / "out") as summary:
         eventually(lambda: hints_reach_the_end(settings))
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
     assert summary["segments"] >= 3
 
 
@@ -80,7 +67,12 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_each_step_of_a_segment(
-    point: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    point: str,
+    settings: Settings,
+    lines: list[bytes],
+    run_output: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_topics(settings)
     records = [*outgoing(settings, lines)]
@@ -93,10 +85,10 @@ def test_killed_at_each_step_of_a_segment(
     in_another_group(monkeypatch)
     with running_sink(mine, tmp_path / "out"):
         eventually(lambda: hints_reach_the_end(settings))
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
 
 
-def test_sinks_of_a_group_come_and_go(settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path) -> None:
+def test_sinks_of_a_group_come_and_go(settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path) -> None:
     make_topics(settings)
     records = [*outgoing(settings, lines)]
     third = len(records) // 3
@@ -108,12 +100,12 @@ def test_sinks_of_a_group_come_and_go(settings: Settings, lines: list[bytes], wh
             eventually(lambda: hints_reach_the_end(settings))
         produce(settings, records[2 * third :])
         eventually(lambda: hints_reach_the_end(settings))
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
     assert one["lost_segments"] == other["lost_segments"] == 0
 
 
 def test_partitions_that_come_and_go_within_one_call(
-    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call of `consume` that lasts over several rebalances assigns each partition once."""
     make_topics(settings)
@@ -127,11 +119,11 @@ def test_partitions_that_come_and_go_within_one_call(
         with running_sink(mine, tmp_path / "out"):
             eventually(lambda: [bool(one.partitions) for one in describe(look, group).members] == [True, True])
         eventually(lambda: hints_reach_the_end(settings))
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
 
 
 def test_two_sinks_with_the_same_partitions_and_readers_beside(
-    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each takes itself for the owner of all; a segment has one winner, and no reader sees a row twice."""
     make_topics(settings)
@@ -149,7 +141,7 @@ def test_two_sinks_with_the_same_partitions_and_readers_beside(
         rival.terminate()
         rival.join(30)
     assert rival.exitcode == 0
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
 
 
 def compact_beside(output: Path, settings: Settings) -> None:
@@ -160,7 +152,7 @@ def compact_beside(output: Path, settings: Settings) -> None:
 
 
 def test_a_sink_that_is_paused_past_its_session_does_no_harm(
-    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_topics(settings)
     records = [*outgoing(settings, lines)]
@@ -183,10 +175,10 @@ def test_a_sink_that_is_paused_past_its_session_does_no_harm(
         zombie.terminate()
         zombie.join(30)
     assert zombie.exitcode == 0
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
 
 
-def test_sigterm_commits_what_is_held(settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path) -> None:
+def test_sigterm_commits_what_is_held(settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path) -> None:
     """With limits that are never reached, nothing is written before."""
     make_topics(settings)
     produce(settings, [*outgoing(settings, lines)])
@@ -198,18 +190,18 @@ def test_sigterm_commits_what_is_held(settings: Settings, lines: list[bytes], wh
     child.terminate()
     child.join(30)
     assert child.exitcode == 0
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
 
 
 def test_a_full_memory_is_emptied_by_commits(
-    settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     make_topics(settings)
     produce(settings, [*outgoing(settings, lines)])
     hour = with_sink(settings, max_age=3600, idle=3600, buffer_bytes=50_000)
     with running_sink(hour, tmp_path / "out") as summary:
         eventually(lambda: any((tmp_path / "out" / "hf").rglob("*.parquet")))
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
     assert summary["segments"]
 
 
@@ -268,7 +260,7 @@ except StreamprocError as error:
 
 @pytest.mark.parametrize("limit", [30, 4_000, 30_000])
 def test_a_full_disk_stops_a_sink_and_loses_nothing(
-    limit: int, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    limit: int, settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     """A small limit stops the output's mark, a larger one a file of rows."""
     make_topics(settings)
@@ -283,12 +275,12 @@ def test_a_full_disk_stops_a_sink_and_loses_nothing(
     assert "Traceback" not in done.stderr
     with running_sink(mine, tmp_path / "out"):
         eventually(lambda: hints_reach_the_end(settings))
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_from_raw_lines_to_files(
-    protocol: str, settings: Settings, lines: list[bytes], whole: Path, tmp_path: Path
+    protocol: str, settings: Settings, lines: list[bytes], run_output: Path, tmp_path: Path
 ) -> None:
     """What members and sinks make of the raw topic is what `run` makes of the lines."""
     make_topics(settings)
@@ -298,7 +290,7 @@ def test_from_raw_lines_to_files(
         with running_member(with_process(settings, tmp_path / "state", group_protocol=protocol)):
             eventually(lambda: committed(settings) == count)
         eventually(lambda: hints_reach_the_end(settings))
-    assert_same(tmp_path / "out", whole)
+    assert_same(tmp_path / "out", run_output)
 
 
 def be_sink_with_short_walks(settings: Settings, output: Path) -> None:

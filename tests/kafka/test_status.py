@@ -22,15 +22,16 @@ from streamproc.kafka.names import Names
 from streamproc.kafka.status import Looker, Status, as_object, as_tables, status, watch
 from streamproc.kafka.topics.check import TopicsError
 from streamproc.observe.stop import StopRequest
-from streamproc.simulate import Market, generate
+from streamproc.simulate import Market
 from tests.broker import free_ports
+from tests.kafka.against_run import lines_of
 from tests.kafka.groups import collected_at, committed, dead_letters, eventually, fill_raw, running_member, with_process
 from tests.kafka.topics import make_topics
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
-    return b"".join(generate(Market(symbols=8, seconds=8, levels=3, rate_hz=6, seed=8))).splitlines()
+    return lines_of(Market(symbols=8, seconds=8, levels=3, rate_hz=6, seed=8))
 
 
 def printed(found: Status | StreamprocError) -> str:

@@ -22,7 +22,8 @@ from streamproc.kafka import consume_rows
 from streamproc.kafka.client import BrokerError, admin
 from streamproc.kafka.names import Names
 from streamproc.schema import COLUMNS_VERSION, arrow_schema, columns
-from streamproc.simulate import Market, generate
+from streamproc.simulate import Market
+from tests.kafka.against_run import lines_of
 from tests.kafka.groups import committed, eventually, fill_raw, read_topic, running_member, with_process
 from tests.kafka.topics import make_topics
 from tests.pages import ROOT, blocks
@@ -35,7 +36,7 @@ def filled(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Settings
     settings = Settings(kafka=kafka, state=StateConfig(bar_idle_close=None, max_levels=2))
     settings = with_process(settings, tmp_path_factory.mktemp("subscribe"))
     make_topics(settings, partitions=2)
-    count = fill_raw(settings, b"".join(generate(Market(symbols=6, seconds=20, levels=3, rate_hz=6))).splitlines())
+    count = fill_raw(settings, lines_of(Market(symbols=6, seconds=20, levels=3, rate_hz=6)))
     with running_member(settings):
         eventually(lambda: committed(settings) == count)
     return settings
