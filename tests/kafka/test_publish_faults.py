@@ -244,6 +244,21 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     started.stop()
 
 
+Outage = Callable[[Broker], None]
+
+
+def killed_and_started_again(broker: Broker) -> None:
+    broker.kill()
+    time.sleep(0.5)
+    broker.start()
+
+
+def silent_for_longer_than_a_transaction_may_last(broker: Broker) -> None:
+    broker.pause()
+    time.sleep(transactions_module.TIMEOUT_S + 3)
+    broker.go_on()
+
+
 class TestBrokersThatGoAway:
     @pytest.fixture
     def own(self, broker: Broker, tmp_path: Path) -> Settings:
@@ -275,28 +290,12 @@ class TestBrokersThatGoAway:
             stop.set()
             recorder.join()
 
-    def test_killed_and_started_again(
-        self, own: Settings, broker: Broker, recording: tuple[Background, Path, list[bytes]]
+    @pytest.mark.parametrize("outage", [killed_and_started_again, silent_for_longer_than_a_transaction_may_last])
+    def test_each_line_is_there_once_after(
+        self, own: Settings, broker: Broker, recording: tuple[Background, Path, list[bytes]], outage: Outage
     ) -> None:
         publisher, _, lines = recording
-        broker.kill()
-        time.sleep(0.5)
-        broker.start()
-        eventually(lambda: sum(len(record.lines) for record in records(own)) >= len(lines), 60)
-        publisher.end()
-        assert_published(own, lines)
-
-    def test_silent_for_longer_than_a_transaction_may_last(
-        self,
-        own: Settings,
-        broker: Broker,
-        monkeypatch: pytest.MonkeyPatch,
-        recording: tuple[Background, Path, list[bytes]],
-    ) -> None:
-        publisher, _, lines = recording
-        broker.pause()
-        time.sleep(transactions_module.TIMEOUT_S + 3)
-        broker.go_on()
+        outage(broker)
         eventually(lambda: sum(len(record.lines) for record in records(own)) >= len(lines), 90)
         publisher.end()
         assert_published(own, lines)
