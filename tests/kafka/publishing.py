@@ -90,6 +90,22 @@ def records(settings: Settings, isolation: str = "read_committed") -> list[Recor
     return sorted(found, key=lambda record: record.partition)
 
 
+def published(settings: Settings) -> list[bytes]:
+    """The lines of all records that are committed."""
+    return [line for record in records(settings) for line in record.lines]
+
+
+def write(path: Path, lines: Iterable[bytes]) -> None:
+    """Lines, each with its end, into a file of their own."""
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+def append(path: Path, lines: Iterable[bytes]) -> None:
+    """Lines behind those that a file has."""
+    with path.open("ab") as file:
+        file.writelines(line + b"\n" for line in lines)
+
+
 def key_of(line: bytes) -> bytes | None:
     """The key that a line must have; None where it may have any, as nobody can say for certain whose it is."""
     try:
@@ -129,13 +145,6 @@ class Notes(QuietProgress):
 
     def advance(self, bytes: int, records: int) -> None:
         self.bytes += bytes
-
-
-def eventually(is_so: Callable[[], bool], patience_s: float = 20.0) -> None:
-    until = time.monotonic() + patience_s
-    while not is_so():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.05)
 
 
 class Background:

@@ -24,17 +24,20 @@ from streamproc.kafka.publish.producer import TransactionalProducer
 from streamproc.kafka.publish.transactions import FencedError
 from streamproc.kafka.topics.check import TopicsError
 from streamproc.local.inputs import Source
+from tests.kafka.groups import eventually
 from tests.kafka.publishing import (
     Notes,
+    append,
     assert_published,
     background,
-    eventually,
     key_of,
     lines_of,
     market,
     publish,
+    published,
     records,
     with_publish,
+    write,
 )
 from tests.kafka.topics import make_topics
 
@@ -120,7 +123,7 @@ class TestWhatArrives:
         good = lines_of(market(5))
         long = [b'{"exchange":"x","symbol":"A","n":%d,"pad":"%s"}' % (k, b"\xff" * (k * 4_300_000)) for k in (0, 1)]
         path = tmp_path / "a.ndjson"
-        path.write_bytes(b"".join(line + b"\n" for line in [*good[:10], *long, *good[10:]]))
+        write(path, [*good[:10], *long, *good[10:]])
         warnings = Notes()
         summary = publish(kafka, path, progress=warnings)
         assert summary["rejected"] == {"too_long": 1}
@@ -202,9 +205,9 @@ class TestStandardInput:
         lines = lines_of(market(2))
         with self.piped(monkeypatch) as pipe, background(kafka, "-") as publisher:
             os.write(pipe, b"".join(line + b"\n" for line in lines[:5]))
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 5)
+            eventually(lambda: len(published(kafka)) == 5)
             os.write(pipe, lines[5] + b"\n")
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 6)
+            eventually(lambda: len(published(kafka)) == 6)
             summary = publisher.end()
             os.close(pipe)
         assert summary["interrupted"]
@@ -232,12 +235,12 @@ class TestFollowing:
         with background(kafka, folder, follow=True) as publisher, (folder / "a.ndjson").open("ab", 0) as file:
             for line in lines[:100]:
                 file.write(line + b"\n")
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 100)
+            eventually(lambda: len(published(kafka)) == 100)
             file.write(lines[100][:10])
-            (folder / "b.ndjson").write_bytes(b"".join(line + b"\n" for line in lines[101:]))
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines) - 1)
+            write(folder / "b.ndjson", lines[101:])
+            eventually(lambda: len(published(kafka)) == len(lines) - 1)
             file.write(lines[100][10:] + b"\n")
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines))
+            eventually(lambda: len(published(kafka)) == len(lines))
             summary = publisher.end()
         assert "interrupted" not in summary
         assert summary["lines"] == len(lines)
@@ -256,12 +259,11 @@ class TestFollowing:
     def test_it_goes_on_behind_what_was_published_once(self, kafka: Settings, tmp_path: Path) -> None:
         path = tmp_path / "a.ndjson"
         lines = lines_of(market(20))
-        path.write_bytes(b"".join(line + b"\n" for line in lines[:50]))
+        write(path, lines[:50])
         publish(kafka, path)
-        with path.open("ab") as file:
-            file.writelines(line + b"\n" for line in lines[50:])
+        append(path, lines[50:])
         with background(kafka, path, follow=True) as publisher:
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines))
+            eventually(lambda: len(published(kafka)) == len(lines))
             publisher.end()
         assert_published(kafka, lines)
 
@@ -289,13 +291,13 @@ class TestTwoOfOneName:
         lines = lines_of(market(30))
         with path.open("ab", 0) as file, background(kafka, path, follow=True) as earlier:
             file.writelines(line + b"\n" for line in lines[:100])
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 100)
+            eventually(lambda: len(published(kafka)) == 100)
             with background(kafka, path, follow=True) as later:
                 file.writelines(line + b"\n" for line in lines[100:200])
-                eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 200)
+                eventually(lambda: len(published(kafka)) == 200)
                 file.writelines(line + b"\n" for line in lines[200:])
                 eventually(lambda: earlier.error is not None, 60)
-                eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines))
+                eventually(lambda: len(published(kafka)) == len(lines))
                 later.end()
             with pytest.raises(FencedError, match="another publisher of this name has begun") as told:
                 earlier.wait()
@@ -316,14 +318,14 @@ class TestTwoOfOneName:
                 producers.append(producer)
                 if len(producers) == 2:
                     file.writelines(line + b"\n" for line in lines[100:200])
-                    eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 200)
+                    eventually(lambda: len(published(kafka)) == 200)
                     overtaken.set()
             begin(producer)
 
         monkeypatch.setattr(TransactionalProducer, "begin", begin_late)
         with path.open("ab", 0) as file, background(kafka, path, follow=True) as earlier:
             file.writelines(line + b"\n" for line in lines[:100])
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == 100)
+            eventually(lambda: len(published(kafka)) == 100)
             with background(kafka, path, follow=True) as later:
                 assert overtaken.wait(20)
                 file.writelines(line + b"\n" for line in lines[200:])
@@ -335,7 +337,7 @@ class TestTwoOfOneName:
 
                 eventually(one_has_ended, 60)
                 assert [type(one.error) for one in (earlier, later) if one.error] == [FencedError]
-                eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines))
+                eventually(lambda: len(published(kafka)) == len(lines))
         assert_published(kafka, lines)
 
     def test_those_of_two_names_do_not_disturb_each_other(self, kafka: Settings, tmp_path: Path) -> None:
@@ -347,7 +349,7 @@ class TestTwoOfOneName:
         with background(settings[0], paths[0]) as one, background(settings[1], paths[1]) as other:
             assert one.wait()["lines"] == len(parts[0])
             assert other.wait()["lines"] == len(parts[1])
-        found = [line for record in records(kafka) for line in record.lines]
+        found = published(kafka)
         assert sorted(found) == sorted(line for path in paths for line in lines_of(path.read_bytes()))
 
 
@@ -395,14 +397,13 @@ class TestWhatCannotBe:
         folder.mkdir()
         lines = lines_of(market(10))
         for name, part in (("a", lines[:50]), ("b", lines[50:100])):
-            (folder / f"{name}.ndjson").write_bytes(b"".join(line + b"\n" for line in part))
+            write(folder / f"{name}.ndjson", part)
         publish(kafka, folder)
-        with (folder / "a.ndjson").open("ab") as file:
-            file.writelines(line + b"\n" for line in lines[100:])
+        append(folder / "a.ndjson", lines[100:])
         os.truncate(folder / "b.ndjson", 5000)
         with pytest.raises(DataError, match=r"b\.ndjson: no longer holds"):
             publish(kafka, folder, follow=follow)
-        found = [line for record in records(kafka) for line in record.lines]
+        found = published(kafka)
         assert sorted(found) == sorted(lines)
 
     def test_rejects_that_cannot_be_kept_end_it_before_the_commit(self, kafka: Settings, tmp_path: Path) -> None:

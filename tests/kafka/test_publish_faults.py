@@ -20,18 +20,21 @@ from streamproc.kafka.publish import transactions as transactions_module
 from streamproc.kafka.publish.producer import TransactionalProducer
 from tests.broker import QUICK, Broker
 from tests.children import begin, exit_code
+from tests.kafka.groups import eventually
 from tests.kafka.publishing import (
     Background,
+    append,
     assert_published,
     background,
-    eventually,
     lines_of,
     market,
     publish,
     publish_as_command,
+    published,
     records,
     steady,
     with_publish,
+    write,
 )
 from tests.kafka.topics import make_topics
 
@@ -61,15 +64,6 @@ def many_commits(settings: Settings, folder: Path) -> Settings:
     local = settings.local.model_copy(update={"chunk_bytes": 1 << 14})
     changed = settings.model_copy(update={"local": local})
     return with_publish(changed, rejects=str(folder / "rejects"), commit_interval=1e-6)
-
-
-def write(path: Path, lines: list[bytes]) -> None:
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
-
-
-def append(path: Path, lines: list[bytes]) -> None:
-    with path.open("ab") as file:
-        file.writelines(line + b"\n" for line in lines)
 
 
 class TestCrashes:
@@ -134,7 +128,7 @@ class TestCrashes:
         recorder.join()
         assert kills >= 3
         process = begin(publish_as_command, kafka, [str(folder)], True)
-        eventually(lambda: sum(len(record.lines) for record in records(kafka)) >= len(lines))
+        eventually(lambda: len(published(kafka)) >= len(lines))
         os.kill(process.pid or 0, signal.SIGTERM)
         process.join(30)
         assert process.exitcode == 0
@@ -229,7 +223,7 @@ class TestWhatBrokersAnswer:
             eventually(lambda: len(records(kafka, "read_uncommitted")) > 0)
             time.sleep(2.5)
             append(path, lines[50:])
-            eventually(lambda: sum(len(record.lines) for record in records(kafka)) == len(lines), 40)
+            eventually(lambda: len(published(kafka)) == len(lines), 40)
             publisher.end()
         assert any("trying again" in said for said in publisher.progress.said)
         assert_published(kafka, lines)
@@ -284,7 +278,7 @@ class TestBrokersThatGoAway:
 
         recorder = threading.Thread(target=record)
         with background(own, path, follow=True) as publisher:
-            eventually(lambda: sum(len(record.lines) for record in records(own)) >= 100)
+            eventually(lambda: len(published(own)) >= 100)
             recorder.start()
             yield publisher, path, lines
             stop.set()
@@ -296,7 +290,7 @@ class TestBrokersThatGoAway:
     ) -> None:
         publisher, _, lines = recording
         outage(broker)
-        eventually(lambda: sum(len(record.lines) for record in records(own)) >= len(lines), 90)
+        eventually(lambda: len(published(own)) >= len(lines), 90)
         publisher.end()
         assert_published(own, lines)
 
