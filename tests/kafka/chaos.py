@@ -15,8 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -25,9 +23,10 @@ from streamproc.kafka import client
 from streamproc.kafka.group import describe
 from streamproc.kafka.names import Names
 from streamproc.simulate import Market
-from tests.broker import QUICK, Broker
+from tests.broker import Broker
 from tests.children import begin
 from tests.kafka.against_run import differences, lines_of, run_on
+from tests.kafka.brokers import running_broker
 from tests.kafka.groups import (
     be_member,
     committed,
@@ -186,21 +185,11 @@ def output_differences(output: Path, wanted: Path) -> list[str]:
     return found
 
 
-@contextmanager
-def own_broker(folder: Path) -> Iterator[Broker]:
-    broker = Broker(folder, properties=QUICK)
-    broker.start()
-    try:
-        yield broker
-    finally:
-        broker.stop()
-
-
 def chaos(seed: int, seconds: float, folder: Path) -> list[str]:
     """What differs after so many seconds of faults."""
     chance = random.Random(seed)
     market = Market(symbols=24, seconds=seconds / 2, levels=5, rate_hz=12, seed=seed, faults=True)
-    with own_broker(folder / "broker") as broker:
+    with running_broker(folder / "broker") as broker:
         kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
         settings = with_sink(Settings(kafka=kafka, state=StateConfig(bar_idle_close=None)), max_age=1, idle=1)
         make_topics(settings, PARTITIONS)

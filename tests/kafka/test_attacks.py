@@ -23,9 +23,10 @@ from streamproc.kafka.names import Names
 from streamproc.kafka.process import transaction
 from streamproc.kafka.process.transaction import AbortedError, Transaction
 from streamproc.simulate import Market
-from tests.broker import QUICK, Broker
+from tests.broker import Broker
 from tests.children import begin
 from tests.kafka.against_run import lines_of, row_differences
+from tests.kafka.brokers import running_broker
 from tests.kafka.groups import (
     be_member,
     be_slow_member,
@@ -188,12 +189,8 @@ def test_a_transaction_aborted_before_all_that_came_was_fed(
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path / "kafka", properties=QUICK)
-    broker.start()
-    try:
+    with running_broker(tmp_path / "kafka") as broker:
         yield broker
-    finally:
-        broker.stop()
 
 
 def settings_of(broker: Broker, client_id: str) -> Settings:

@@ -18,8 +18,8 @@ from streamproc.kafka.process.quiet import LOOK_SECONDS, QuietWatch
 from streamproc.local.idle import IdleClock
 from streamproc.local.run import process_files
 from streamproc.simulate import Market
-from tests.broker import QUICK, Broker
 from tests.kafka.against_run import PATIENCE_SECONDS, lines_of, run_on
+from tests.kafka.brokers import running_broker
 from tests.kafka.groups import (
     committed,
     dead_letters,
@@ -225,9 +225,7 @@ def test_an_outage_of_hours_closes_nothing(
     lines: list[bytes], clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quiet, "ANSWER_SECONDS", 0.2)
-    broker = Broker(tmp_path / "broker", properties=QUICK)
-    broker.start()
-    try:
+    with running_broker(tmp_path / "broker") as broker:
         kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
         mine = idling(Settings(kafka=kafka), tmp_path / "state", HOUR)
         make_topics(mine, PARTITIONS)
@@ -245,5 +243,3 @@ def test_an_outage_of_hours_closes_nothing(
             eventually(lambda: committed(mine) == filled, seconds=PATIENCE_SECONDS)
         assert rows_of(mine, "bars") == rows_of_run(run_on(lines, mine, tmp_path / "run"), "bars")
         assert not dead_letters(mine)
-    finally:
-        broker.stop()

@@ -10,8 +10,9 @@ from streamproc.config import KafkaConfig, Settings, StateConfig
 from streamproc.kafka import consume_rows
 from streamproc.kafka.client import BrokerError
 from streamproc.simulate import Market
-from tests.broker import QUICK, Broker
+from tests.broker import QUICK
 from tests.kafka.against_run import lines_of, run_on
+from tests.kafka.brokers import running_broker
 from tests.kafka.groups import committed, eventually, fill_raw, rows_of_run, running_member, with_process
 from tests.kafka.sinks import hints_reach_the_end, running_sink, with_sink
 from tests.kafka.topics import make_topics
@@ -21,12 +22,8 @@ from tests.outputs import assert_same
 @pytest.fixture(scope="module")
 def old_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     properties = QUICK | {"group.coordinator.rebalance.protocols": "classic"}
-    broker = Broker(tmp_path_factory.mktemp("kafka"), properties=properties)
-    broker.start()
-    try:
+    with running_broker(tmp_path_factory.mktemp("kafka"), properties) as broker:
         yield broker.bootstrap_servers
-    finally:
-        broker.stop()
 
 
 @pytest.fixture

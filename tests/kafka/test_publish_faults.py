@@ -18,8 +18,9 @@ from streamproc.kafka.publish import producer as producer_module
 from streamproc.kafka.publish import publisher as publisher_module
 from streamproc.kafka.publish import transactions as transactions_module
 from streamproc.kafka.publish.producer import TransactionalProducer
-from tests.broker import QUICK, Broker
+from tests.broker import Broker
 from tests.children import begin, exit_code
+from tests.kafka.brokers import running_broker
 from tests.kafka.groups import eventually
 from tests.kafka.publishing import (
     Background,
@@ -232,10 +233,8 @@ class TestWhatBrokersAnswer:
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker of this module's own, to be mistreated."""
-    started = Broker(tmp_path_factory.mktemp("broker"), properties=QUICK)
-    started.start()
-    yield started
-    started.stop()
+    with running_broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
 
 
 Outage = Callable[[Broker], None]
