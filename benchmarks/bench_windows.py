@@ -27,12 +27,6 @@ def chunks(path: Path) -> Iterator[bytes]:
             yield b"".join(lines)
 
 
-def engine_seconds(path: Path, config: StateConfig) -> float:
-    """Time of the engine over a file, reading apart."""
-    engine = Engine(config)
-    return sum(seconds_of(lambda data=data: engine.feed(data)) for data in chunks(path))  # type: ignore[misc]
-
-
 def run_seconds(path: Path, settings: Settings) -> float:
     """Time of a run without state, its start-up apart."""
     output = SCRATCH / "out"
@@ -81,7 +75,7 @@ def state_size() -> None:
     folder = SCRATCH / "state"
     shutil.rmtree(folder, ignore_errors=True)
     store = RocksStore(folder)
-    store.write(engine.changes().puts, [], durable=True)
+    store.write(engine.changes().puts, [])
     store.close()
     disk = sum(file.stat().st_size for file in folder.rglob("*") if file.suffix in {".sst", ".log"})
     tell("state of a symbol in memory", memory / count / 1e3, "<= 100 kB", "all arrays with their reserve / symbols")

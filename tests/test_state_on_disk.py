@@ -175,28 +175,32 @@ def test_a_damaged_file_is_named_or_harmless_never_silently_used(
 @pytest.mark.parametrize("make", [lambda path: MemoryStore(), RocksStore], ids=["memory", "rocks"])
 def test_a_store_is_an_ordered_map_that_changes_in_steps(make: Callable[[Path], Store], tmp_path: Path) -> None:
     store = make(tmp_path / "store")
-    store.write([(b"b/2", b"two"), (b"a/1", b"one"), (b"b/1", b"")], [], durable=True)
-    store.write([(b"b/3", b"three")], [b"b/2", b"absent"], durable=False)
+    store.write([(b"b/2", b"two"), (b"a/1", b"one"), (b"b/1", b"")], [])
+    store.write([(b"b/3", b"three")], [b"b/2", b"absent"])
     assert list(store.scan(b"b/")) == [(b"b/1", b""), (b"b/3", b"three")]
     assert store.get(b"a/1") == b"one"
     assert store.get(b"b/2") is None
     store.close()
 
 
-def _die_while_writing(path: Path) -> None:
-    store = RocksStore(path)
+def _die_while_writing(path: Path, durable: bool, last: int) -> None:
+    store = RocksStore(path, durable=durable)
     for number in range(10_000):
-        store.write([(b"%d/%d" % (number, part), bytes(2000)) for part in range(10)], [], durable=False)
-        if number == 50:
+        store.write([(b"%d/%d" % (number, part), bytes(2000)) for part in range(10)], [])
+        if number == last:
             os._exit(9)
 
 
-def test_a_batch_is_there_whole_or_not_at_all_after_a_kill(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_die_while_writing, args=(tmp_path / "store",))
+@pytest.mark.parametrize(("durable", "last"), [(True, 50), (False, 4_000)])
+def test_batches_are_there_whole_and_in_order_after_a_kill(tmp_path: Path, durable: bool, last: int) -> None:
+    arguments = (tmp_path / "store", durable, last)
+    process = multiprocessing.get_context("spawn").Process(target=_die_while_writing, args=arguments)
     process.start()
     process.join()
     assert process.exitcode == 9
     store = RocksStore(tmp_path / "store")
-    keys = [key for key, _ in store.scan(b"")]
-    assert len(keys) == 510
+    keys = {key for key, _ in store.scan(b"")}
+    there = len(keys) // 10
+    assert there == last + 1 if durable else 0 < there <= last
+    assert keys == {b"%d/%d" % (number, part) for number in range(there) for part in range(10)}
     store.close()

@@ -149,10 +149,11 @@ class ProcessConfig(Section):
     )
     commit_interval: Seconds = Field(
         default=0.25,
-        description="Rows, state and offsets are committed together at least every so many seconds.",
+        description="Rows, state and offsets are committed together every so many seconds; less often while there is "
+        "more to take than can be, so that commits take a quarter of the time at most.",
     )
     commit_records: Annotated[int, Field(strict=True, ge=1)] = Field(
-        default=50_000,
+        default=200_000,
         description="And after so many records.",
     )
     lookback: Seconds | None = Field(

@@ -142,7 +142,7 @@ class Journal:
             puts += [(SYMBOL_PREFIX + key, value) for key, value in change.puts]
             deletes += [SYMBOL_PREFIX + key for key in change.deletes]
         self._all_published = False
-        self._store.write(puts, deletes, durable=True)
+        self._store.write(puts, deletes)
         crash_point("commit.after_batch")
         publish(pending, self._output)
         crash_point("commit.after_publish")
@@ -162,7 +162,7 @@ class Journal:
 
     def _forget_pending(self) -> None:
         # Durably, before the staging folders go: with them goes the sign that a missing file was moved.
-        self._store.write([(PENDING_KEY, b"[]")], [], durable=True)
+        self._store.write([(PENDING_KEY, b"[]")], [])
 
     @property
     def _mark_path(self) -> Path:
@@ -188,7 +188,7 @@ class Journal:
         self._output.mkdir(parents=True, exist_ok=True)
         self._mark()
         fsync(self._output)
-        self._store.write([(META_KEY, self.meta.dumps())], [], durable=True)
+        self._store.write([(META_KEY, self.meta.dumps())], [])
 
     def _check(self, config: StateConfig, partition_by: list[str]) -> None:
         if self.meta.format != FORMAT:

@@ -13,8 +13,8 @@ class Store(Protocol):
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """All entries whose keys begin with `prefix`, in the order of their keys."""
 
-    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes], *, durable: bool) -> None:
-        """Make all changes or none; `durable`: they outlive a power cut once this returns."""
+    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
+        """Make all changes or none."""
 
     def close(self) -> None:
         """Let go of what is held."""

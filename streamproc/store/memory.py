@@ -17,7 +17,7 @@ class MemoryStore:
         """All entries whose keys begin with `prefix`, in the order of their keys."""
         return iter([(key, self.entries[key]) for key in sorted(self.entries) if key.startswith(prefix)])
 
-    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes], *, durable: bool) -> None:
+    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
         """Make all changes."""
         for key in deletes:
             self.entries.pop(key, None)

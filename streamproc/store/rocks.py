@@ -22,7 +22,7 @@ from streamproc.errors import StateError
 
 _CACHE_BYTES = 64 << 20
 _ALL_WRITE_BUFFERS_BYTES = 256 << 20
-_WRITE_BUFFER_BYTES = 32 << 20
+_WRITE_BUFFER_BYTES = 16 << 20
 _MAX_WAL_BYTES = 128 << 20
 _FILE_NAME = re.compile(r"[\w./-]*(?:\d+\.(?:sst|log)|MANIFEST-\d+|CURRENT|OPTIONS-\d+)")
 
@@ -33,15 +33,22 @@ class RocksStore:
     Every block and log record is checked against its checksum when it is read. `StateError` names the folder, and the
     file where RocksDB tells it, when one is damaged, missing or held by another process. All stores of a process share
     one block cache and one budget of write buffers.
+
+    Parameters
+    ----------
+    path : the folder, made where it is missing.
+    durable : a write outlives a power cut once it returns. Else a process that is killed takes the last ones with it,
+        each whole; `close` keeps them.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._path = path
         with self._told():
             path.mkdir(parents=True, exist_ok=True)
             self._db = Rdict(str(path), _options())
-        self._durable = WriteOptions()
-        self._durable.sync = True
+        self._writing = WriteOptions()
+        self._writing.sync = durable
+        setattr(self._writing, "disable_wal", not durable)  # noqa: B010  its stub has it for a method
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, None when there is none."""
@@ -62,15 +69,15 @@ class RocksStore:
                 entries.next()
             entries.status()  # raises where a damaged block, and not the end, is why there is no more
 
-    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes], *, durable: bool) -> None:
-        """Make all changes or none; `durable`: they outlive a power cut once this returns."""
+    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
+        """Make all changes or none."""
         batch = WriteBatch(raw_mode=True)
         for key in deletes:
             batch.delete(key)
         for key, value in puts:
             batch.put(key, value)
         with self._told():
-            self._db.write(batch, self._durable if durable else WriteOptions())
+            self._db.write(batch, self._writing)
 
     def close(self) -> None:
         """Let go of the folder."""

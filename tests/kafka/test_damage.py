@@ -22,7 +22,7 @@ from streamproc.kafka.topics import check_topics
 from streamproc.simulate import Market
 from tests.kafka.against_run import PATIENCE_SECONDS, assert_topics_as_run, lines_of, process_up_to, run_on
 from tests.kafka.groups import committed, eventually, fill_raw, rows_of, rows_of_run, running_member, with_process
-from tests.kafka.test_replay import short_windows, without_members
+from tests.kafka.replaying import short_windows, without_members
 from tests.kafka.topics import make_topics
 
 PARTITIONS = 3

@@ -29,6 +29,8 @@ from streamproc.observe.stop import StopRequest
 RECORDS_AT_ONCE = 500
 SLICE_SECONDS = 0.02
 """How long fewer than these are waited for: what has come is worked on while the next commit draws near."""
+PARTS_A_COMMIT = 4
+"""While there is more to take, a commit waits until it takes no more than one of so many parts of the time."""
 QUEUED_KBYTES = 65_536
 SEEK_SECONDS = 10.0
 REJOIN_SECONDS = 0.5
@@ -93,7 +95,8 @@ class Member:
         self._transaction = Transaction(
             settings.kafka, self._names.transaction("process", home.member_id), input_.largest_bytes
         )
-        self._due = 0.0
+        self._due = self._worth = 0.0
+        """When the next commit is due, and when it is worth its time although there is more to take."""
         self._taken_until = clock() + SESSION_SECONDS
 
     def _joined(self) -> Consumer:
@@ -144,14 +147,14 @@ class Member:
         if self._failed:
             raise self._failed
         try:
-            self._take(messages)
+            self._take(messages, more=len(messages) == most)
         except AbortedError as error:
             _logger.warning("a transaction was aborted, its input is taken again: %s", error)
             self._go_back()
             for partition in self._running.values():  # what else had come was perhaps not fed
                 self._rewind(partition)
 
-    def _take(self, messages: list[Record]) -> None:
+    def _take(self, messages: list[Record], more: bool) -> None:
         """Feed what has come, and commit when it is time."""
         by_partition = self._sorted(messages)
         self._adopt()  # after: records that came before a partition was taken over may leave a gap
@@ -161,9 +164,10 @@ class Member:
             self._begin(partition)
             self._produce(outgoing)
         now = self._clock()
-        if now >= self._due or self._uncommitted["records"] >= self._most:
+        if self._uncommitted["records"] >= self._most or now >= (max(self._due, self._worth) if more else self._due):
             self._due = max(self._due + self._settings.commit_interval, now)
             self._commit()
+            self._worth = self._clock() + (PARTS_A_COMMIT - 1) * (self._clock() - now)
 
     def _sorted(self, messages: Iterable[Record]) -> dict[int, list[Record]]:
         """Records by partition, of those that run, and from where these stand."""

@@ -32,7 +32,7 @@ class PartitionStore:
             self._make_anew(str(error))
 
     def _open(self) -> None:
-        self._db = RocksStore(self._folder)
+        self._db = RocksStore(self._folder, durable=False)
         try:
             self._load()
         except BaseException:
@@ -59,13 +59,13 @@ class PartitionStore:
     def write(self, changes: Iterable[Change], changelog_offset: int, changelog_ms: int) -> None:
         """Apply changes in the changelog's order, the position among them, all or none.
 
-        The changelog mends what a power cut takes, so nothing is synced.
+        The changelog mends what a crash takes, so there is no log beside it.
         """
         newest = dict(changes)
         puts = [(key, value) for key, value in newest.items() if value is not None]
         deletes = [key for key, value in newest.items() if value is None]
         puts.append((_CHANGELOG_KEY, b"%d %d" % (changelog_offset, changelog_ms)))
-        self._db.write(puts, deletes, durable=False)
+        self._db.write(puts, deletes)
         self.changelog_offset, self.changelog_ms = changelog_offset, changelog_ms
         if newest.get(POSITION_KEY):
             self.position = Position.loads(newest[POSITION_KEY] or b"", self._where)
