@@ -1,6 +1,5 @@
 """Offsets that someone has set elsewhere: a new generation, never silently."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,16 @@ from streamproc.errors import StateError
 from streamproc.kafka.names import Names
 from streamproc.simulate import Market
 from tests.children import exit_code
-from tests.kafka.against_run import lines_of, run_on
+from tests.kafka.against_run import lines_of
 from tests.kafka.groups import (
     be_member,
-    canonical,
-    collected_at,
     committed,
     eventually,
     fill_raw,
-    read_topic,
-    rows_of_run,
     running_member,
     with_process,
 )
+from tests.kafka.replaying import first_of_lookback, generations, rows_of_lines
 from tests.kafka.topics import make_topics
 
 
@@ -71,15 +67,6 @@ def done(settings: Settings, lines: list[bytes], tmp_path: Path) -> Settings:
     return settings
 
 
-def generations(settings: Settings, stream: str) -> dict[int, list[bytes]]:
-    """Rows by generation, as canonical JSON without it."""
-    found: dict[int, list[bytes]] = {}
-    for message in read_topic(settings, getattr(Names(settings.kafka.prefix), stream)):
-        generation, row = canonical(message.value() or b"")
-        found.setdefault(generation, []).append(row)
-    return found
-
-
 @pytest.mark.parametrize("fresh_disk", [False, True])
 def test_offsets_set_back_begin_a_generation_warmed_up_on_the_look_back(
     fresh_disk: bool, done: Settings, lines: list[bytes], tmp_path: Path
@@ -95,18 +82,6 @@ def test_offsets_set_back_begin_a_generation_warmed_up_on_the_look_back(
     warm_up = rows_of_lines(lines[first:at], settings, tmp_path / "warm-up")
     for stream in ("hf", "bars"):
         assert sorted(generations(settings, stream)[1]) == sorted((warmed[stream] - warm_up[stream]).elements())
-
-
-def first_of_lookback(lines: list[bytes], at: int, lookback_ms: int) -> int:
-    """The first line received no earlier than the look-back before line `at`."""
-    times = [collected_at(line) for line in lines]
-    return next(place for place, t in enumerate(times) if t >= times[at] - lookback_ms)
-
-
-def rows_of_lines(lines: list[bytes], settings: Settings, folder: Path) -> dict[str, Counter[bytes]]:
-    """What `run` makes of lines."""
-    output = run_on(lines, settings, folder)
-    return {stream: rows_of_run(output, stream) for stream in ("hf", "bars")}
 
 
 def test_a_member_killed_within_a_new_generation_goes_on_with_it(

