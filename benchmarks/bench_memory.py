@@ -12,17 +12,16 @@ from benchmarks.measure import SCRATCH, market_file, tell
 from streamproc.simulate import Market
 
 CHILD = """
-import resource, sys, json
+import sys, json
+from benchmarks.measure import memory_kb
 from streamproc import process_files
 from streamproc.local.run import Run
 from streamproc.engine import Engine
 from streamproc.config import StateConfig
 Engine(StateConfig()).feed(b"{}\\n")
-with open("/proc/self/status") as status:
-    idle = int(next(line for line in status if line.startswith("VmRSS")).split()[1])
+idle = memory_kb("VmRSS")
 summary = process_files([sys.argv[1]], sys.argv[2], overwrite=True)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"grown_kb": peak - idle, "idle_kb": idle, "books": summary["books"]}))
+print(json.dumps({"grown_kb": memory_kb("VmHWM") - idle, "idle_kb": idle, "books": summary["books"]}))
 """
 
 

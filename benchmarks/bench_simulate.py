@@ -1,9 +1,9 @@
 """How fast a market is simulated: books a second of CPU time on one core, lines written to memory and thrown away."""
 
-import resource
 import time
 from typing import NamedTuple
 
+from benchmarks.measure import memory_kb
 from streamproc.simulate import Market, Simulation
 
 WANTED_BOOKS_A_SECOND = 50_000
@@ -59,7 +59,7 @@ def main() -> None:
             f"  {speed.bytes / speed.seconds / 1e6:6.0f} MB/s  ({speed.books:,} books, {speed.lines:,} lines)"
         )
     print(f"at least {WANTED_BOOKS_A_SECOND:,} books/s are wanted at 20 levels")
-    print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
+    print(f"largest memory {memory_kb('VmHWM') // 1024} MB")
 
 
 if __name__ == "__main__":

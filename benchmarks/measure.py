@@ -43,6 +43,15 @@ def alternating(works: Sequence[Callable[[], float]], rounds: int = 5) -> list[f
     return [statistics.median(times) for times in taken]
 
 
+def memory_kb(field: str) -> int:
+    """Memory of this process: `VmRSS` now, `VmHWM` at most so far.
+
+    The peak that getrusage tells is not less than that of the process which has started this one.
+    """
+    with open("/proc/self/status", encoding="ascii") as status:
+        return int(next(line for line in status if line.startswith(field)).split()[1])
+
+
 def tell(what: str, value: float, bound: str, detail: str = "") -> None:
     """One figure beside what it must reach."""
     print(f"{what:<72} {value:>9.3g}   ({bound})   {detail}", flush=True)

@@ -1,13 +1,13 @@
 """One run of a sink, which `bench_sink` starts in a process of its own: as JSON, how fast it was and what it took."""
 
 import json
-import resource
 import sys
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import memory_kb
 from streamproc.config import KafkaConfig, Settings, StateConfig
 from streamproc.kafka.client import admin
 from streamproc.kafka.sink.local import LocalStorage
@@ -40,13 +40,8 @@ class Until(StopRequest):
         if read and self.begun is None:
             self.begun = time.perf_counter(), time.process_time(), read
         if read >= self._rows // 2 and not self.half_kb:
-            self.half_kb = peak_kb()
+            self.half_kb = memory_kb("VmHWM")
         return read >= self._rows
-
-
-def peak_kb() -> int:
-    """Most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def run_sink(bootstrap: str, prefix: str, rows: int, output: str) -> dict[str, Any]:
@@ -60,11 +55,12 @@ def run_sink(bootstrap: str, prefix: str, rows: int, output: str) -> dict[str, A
     member.run()
     assert until.begun is not None
     begun, begun_cpu, read = until.begun
+    peak_kb = memory_kb("VmHWM")
     return {
         "rows_per_s": (rows - read) / (time.perf_counter() - begun),
         "rows_per_cpu_s": (rows - read) / (time.process_time() - begun_cpu),
-        "grown": peak_kb() / until.half_kb,
-        "peak_mb": peak_kb() / 1e3,
+        "grown": peak_kb / until.half_kb,
+        "peak_mb": peak_kb / 1e3,
         "files": member.counts["files"],
         "written": member.counts["hf_rows"],
     }
