@@ -16,15 +16,14 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
-from confluent_kafka import Producer
 
 from benchmarks.children import Child, child, member_command, until
 from benchmarks.kafka import PARTITIONS, SESSION_SECONDS, Topics, broker, ends, records
 from benchmarks.measure import SCRATCH, alternating, tell
-from benchmarks.raw_topic import FLUSH_SECONDS, as_book, books, market, raw_producer
+from benchmarks.raw_topic import FLUSH_SECONDS, as_book, books, market, produce, raw_producer
 from streamproc.engine import Engine
 from streamproc.kafka.partitioner import partition_of
 from streamproc.kafka.process.changelog import POSITION_KEY, Change, Position, changes_of
@@ -101,7 +100,7 @@ def fill_changelog(topics: Topics, of: Books) -> int:
         changes: list[Change] = [*changes_of(*engine.changes(), 0), (POSITION_KEY, position.dumps())]
         for key, value in changes:
             size += len(key) + len(value or b"")
-            _produce(producer, topics.names.state, value, key, partition=partition)
+            produce(producer, topics.names.state, value, key, partition=partition)
         assert not producer.flush(FLUSH_SECONDS)
     return size
 
@@ -111,7 +110,7 @@ def add_round(topics: Topics, lines: Iterator[bytes]) -> None:
     producer = raw_producer(topics, linger_ms=50)
     for line in lines:
         book = as_book(line)
-        _produce(producer, topics.names.raw, line, book.key, timestamp=book.collected_at)
+        produce(producer, topics.names.raw, line, book.key, timestamp=book.collected_at)
     assert not producer.flush(FLUSH_SECONDS)
 
 
@@ -157,16 +156,6 @@ def check_rows(topics: Topics, expected: int) -> None:
     rows = [orjson.loads(record.value() or b"") for record in records(topics.settings, topics.names.hf)]
     assert len(rows) == expected, f"{len(rows)} rows instead of {expected}"
     assert all(row["warm_60s"] for row in rows), "windows were lost"
-
-
-def _produce(producer: Producer, *record: Any, **rest: Any) -> None:
-    while True:
-        try:
-            producer.produce(*record, **rest)
-        except BufferError:
-            producer.poll(0.1)
-        else:
-            return
 
 
 def main(names: int, rounds: int) -> None:

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 
 from benchmarks.kafka import PARTITIONS, broker
 from benchmarks.measure import SCRATCH, tell
+from benchmarks.raw_topic import produce
 from benchmarks.sink_run import settings_of
 from streamproc.config import Settings
 from streamproc.engine import Engine
@@ -43,14 +44,8 @@ def fill(settings: Settings, market: Market) -> int:
         batch = engine.feed(piece)
         sources = [b"0:0:0"] * len(batch.hf)
         for record in encoders.rows("hf", batch.hf, engine.symbols.keys, sources):
-            while True:
-                try:
-                    producer.produce(
-                        record.topic, record.value, record.key, timestamp=record.timestamp, headers=[*record.headers]
-                    )
-                    break
-                except BufferError:
-                    producer.poll(0.1)
+            headers = [*record.headers]
+            produce(producer, record.topic, record.value, record.key, timestamp=record.timestamp, headers=headers)
             count += 1
     producer.flush(60)
     return count

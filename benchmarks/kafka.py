@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewTopic, OffsetSpec
 
 from benchmarks.measure import SCRATCH
 from streamproc.config import KafkaConfig, Settings
 from streamproc.kafka import client
+from streamproc.kafka.group import offsets
 from streamproc.kafka.names import Names
 from streamproc.kafka.topics import apply
-from tests.broker import Broker
+from tests.kafka.brokers import running_broker
+from tests.kafka.groups import scan_topic, transactions_end
 from tests.kafka.topics import wanted_topics
 
 PARTITIONS = 12
@@ -46,12 +48,10 @@ def broker() -> Iterator[str]:
         return
     SCRATCH.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="broker-", dir=SCRATCH))
-    own = Broker(folder, properties=_BROKER)
-    own.start()
     try:
-        yield own.bootstrap_servers
+        with running_broker(folder, _BROKER) as own:
+            yield own.bootstrap_servers
     finally:
-        own.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -130,36 +130,14 @@ class Topics:
 
 def ends(settings: Settings, topic: str) -> list[int]:
     """Offset behind the last record of each partition."""
-    reader = _reader(settings)
-    try:
-        return [reader.get_watermark_offsets(TopicPartition(topic, n), timeout=30)[1] for n in range(PARTITIONS)]
-    finally:
-        reader.close()
+    found = offsets(client.admin(settings.kafka), topic, range(PARTITIONS), OffsetSpec.latest())
+    return [found[number] for number in range(PARTITIONS)]
 
 
 def records(settings: Settings, topic: str) -> Iterator[client.Record]:
-    """All records of a topic, which must have been committed or aborted up to its end.
-
-    A transaction's offsets may be there before the markers that show its records: these are waited for.
-    """
-    end = ends(settings, topic)
-    reader = _reader(settings)
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    try:
-        reader.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
-        ended = {number for number in range(PARTITIONS) if not end[number]}
-        while len(ended) < PARTITIONS:
-            for message in client.consume(reader, 10_000, 0.2):
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
-                elif message.offset() >= end[message.partition()]:
-                    ended.add(message.partition())
-            assert time.monotonic() < deadline, f"{topic}: a transaction does not end"
-    finally:
-        reader.close()
+    """All records of a topic; transactions that are about to end are waited for."""
+    assert transactions_end(settings, topic, _SETTLE_SECONDS), f"{topic}: a transaction does not end"
+    return scan_topic(settings, topic)
 
 
 def reading(settings: Settings, properties: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -174,7 +152,3 @@ def reading(settings: Settings, properties: Mapping[str, Any] | None = None) -> 
         "fetch.queue.backoff.ms": 5,
         **(properties or {}),
     }
-
-
-def _reader(settings: Settings) -> Consumer:
-    return Consumer(reading(settings))

@@ -4,7 +4,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -97,13 +97,7 @@ class Filler:
         value = b"\n".join(book.line for book in packed)
         self._records += 1
         self._bytes += len(value)
-        while True:
-            try:
-                self._producer.produce(self._topic, value, packed[0].key, timestamp=packed[0].collected_at)
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                return
+        produce(self._producer, self._topic, value, packed[0].key, timestamp=packed[0].collected_at)
 
 
 def fill(topics: Topics, of: Market, lines_a_record: int = 1) -> Filled:
@@ -118,6 +112,17 @@ def raw_producer(topics: Topics, linger_ms: int) -> Producer:
     """What `publish` produces with, less its transactions."""
     own = {"compression.type": "lz4", "linger.ms": linger_ms, "queue.buffering.max.kbytes": 256 << 10}
     return client.producer(topics.settings.kafka, own)
+
+
+def produce(producer: Producer, *record: Any, **rest: Any) -> None:
+    """Produce a record as soon as the queue has room for it."""
+    while True:
+        try:
+            producer.produce(*record, **rest)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
 
 
 Acknowledged = Callable[[Message, float], None]
