@@ -33,7 +33,7 @@ def _armed(crash_at: str, work: Callable[..., Any], arguments: tuple[Any, ...]) 
 
 def begin(work: Callable[..., Any], *arguments: Any, crash_at: str = "") -> ForkServerProcess:
     """Start `work` in a process of its own."""
-    process = _context.Process(target=_armed, args=(crash_at, work, arguments))
+    process = _context.Process(target=_armed, args=(crash_at, work, arguments), daemon=True)
     process.start()
     return process
 

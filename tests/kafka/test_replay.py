@@ -192,7 +192,7 @@ def test_markers_of_transactions_are_no_records_of_a_time(
 ) -> None:
     """Lines of last year, published today: Kafka's own answer for any time is the first transaction's end."""
     settings = short_windows(settings, tmp_path / "state")
-    names = make_topics(settings, partitions=1)
+    make_topics(settings, partitions=1)
     places = publish_in_transactions(settings, lines)
     process_up_to(settings, places[-1] + 1)
     times = [collected_at(line) for line in lines]
@@ -204,7 +204,14 @@ def test_markers_of_transactions_are_no_records_of_a_time(
     assert last.to == places[-1] + 2
     assert last.lookback is not None
     assert times[places.index(last.lookback)] >= times[-1] - 10_000 > times[places.index(last.lookback) - 1]
-    assert names.raw
+
+    without_members(settings)
+    replay(settings, Target("datetime", times[third]), execute=True)
+    process_up_to(settings, places[-1] + 1)
+    first = first_of_lookback(lines, third, 10_000)
+    warmed = rows_of_lines(lines[first:], settings, tmp_path / "warmed")
+    warm_up = rows_of_lines(lines[first:third], settings, tmp_path / "warm-up")
+    assert rows_of(settings, "hf", generation=1) == warmed["hf"] - warm_up["hf"]
 
 
 def publish_in_transactions(settings: Settings, lines: list[bytes]) -> list[int]:
