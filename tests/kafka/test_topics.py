@@ -613,7 +613,7 @@ class TestWithoutRights:
             BrokerError, match=f"{names.dlq}: cannot look at the topic: .*authorization failed"
         ) as caught:
             check_topics(brokers, settings.kafka, ROLES)
-        assert caught.value.hint == "grant this user the topic"
+        assert caught.value.hint == f"grant this user Describe on the topic {names.dlq}: see docs/security.md"
 
 
 class Ended:
