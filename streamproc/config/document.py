@@ -46,6 +46,17 @@ for _tag, _pattern, _first in (
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
 
 
+_QUOTED = re.compile(r"'[^'<>\\][^'<>]+'")
+"""Text of the document within an error, which may be part of a secret."""
+
+
+def _tag_told(tag: str) -> str:
+    """What is wrong about a tag. One of no known kind is perhaps a password without quotes."""
+    if tag.startswith("tag:yaml.org,2002:"):
+        return f"the tag {tag} is not supported"
+    return "tags are not supported: a text that begins with ! needs quotes"
+
+
 def _line(part: yaml.Node | yaml.Event) -> int:
     return part.start_mark.line + 1 if part.start_mark else 1
 
@@ -59,7 +70,7 @@ class _Walk:
     def value(self, node: yaml.Node, path: Path) -> Any:
         self.lines.setdefault(path, _line(node))
         if node.tag not in _TAGS:
-            self.flaws.append(Flaw(_line(node), path, f"the tag {node.tag} is not supported"))
+            self.flaws.append(Flaw(_line(node), path, _tag_told(node.tag)))
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -100,7 +111,8 @@ def parse(text: str) -> Document:
         return Document(walk.value(node, ()), walk.lines, walk.flaws)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        return Document(None, {}, [Flaw(mark.line + 1 if mark else 1, (), f"no valid YAML: {error.problem}")])
+        problem = _QUOTED.sub("'...'", str(error.problem))
+        return Document(None, {}, [Flaw(mark.line + 1 if mark else 1, (), f"no valid YAML: {problem}")])
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         return Document(None, {}, [Flaw(line, (), f"no valid YAML: {error.reason}")])

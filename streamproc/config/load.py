@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from streamproc.config import document
-from streamproc.config.secrets import masked
+from streamproc.config.secrets import masked, remember
 from streamproc.config.settings import Settings
 from streamproc.errors import ConfigError, Fault
 
@@ -75,7 +75,18 @@ def load(
     settings = reading.validated()
     if settings is None or reading.faults:
         raise ConfigError(sorted(reading.faults, key=_file_line))
-    return Loaded(settings, {key: reading.origin(path) for path, key in _present_keys(settings)})
+    keys = dict(_present_keys(settings))
+    for path in keys:
+        _remember(path, settings)
+    return Loaded(settings, {key: reading.origin(path) for path, key in keys.items()})
+
+
+def _remember(path: document.Path, settings: Settings) -> None:
+    value: Any = settings
+    for part in path:
+        value = value[part] if isinstance(value, dict) else getattr(value, str(part))
+    if isinstance(value, str):
+        remember(dotted(path), value)
 
 
 def dotted(path: document.Path) -> str:

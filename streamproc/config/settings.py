@@ -67,6 +67,15 @@ class SinkConfig(Section):
         default=10.0,
         description="Seconds without a new one after which `sink` commits them.",
     )
+    format: Literal["parquet", "delta"] = Field(
+        default="parquet",
+        description="What `sink` makes of hf and bars: `parquet` files for any reader, or `delta`, Delta Lake tables.",
+    )
+    storage: dict[str, Annotated[str, Field(strict=True), BeforeValidator(_as_text)]] = Field(
+        default={},
+        repr=False,
+        description="Options of the object store that `sink` writes to, handed to obstore as they are.",
+    )
     member_id: Annotated[str, Field(strict=True, pattern=r"^[a-zA-Z0-9._-]{1,100}$")] | None = Field(
         default=None,
         description="Name under which Kafka lists a `sink` among its group; null: `streamproc`.",
@@ -107,7 +116,17 @@ class KafkaConfig(Section):
     )
     properties: dict[str, Annotated[str, Field(strict=True), BeforeValidator(_as_text)]] = Field(
         default={},
+        repr=False,
         description="Client properties, handed to librdkafka as they are.",
+    )
+    property_files: dict[str, Annotated[str, Field(strict=True, min_length=1)]] = Field(
+        default={},
+        description="Files that hold values of such properties, as `sasl.password`, before those of `properties`. Read "
+        "for each new client; a new user name or password is taken over while it works.",
+    )
+    oauth_token_file: Annotated[str, Field(strict=True, min_length=1)] | None = Field(
+        default=None,
+        description="File that holds a token for SASL/OAUTHBEARER, a JWT; read anew before it expires. null: none.",
     )
 
 

@@ -35,7 +35,7 @@ class Group(NamedTuple):
 
 def describe(admin: AdminClient, name: str) -> Group:
     """A group and its members. Static members that have left count until their sessions end."""
-    with told("cannot look at the group", name):
+    with told("cannot look at the group", name, "Describe"):
         answer = client.patiently(
             lambda: admin.describe_consumer_groups([name], request_timeout=ANSWER_SECONDS)[name].result(ANSWER_SECONDS),
             ANSWER_SECONDS,
@@ -102,7 +102,7 @@ def offsets(
     asked = {TopicPartition(topic, number): spec for number in numbers}
     if not asked:
         return {}
-    with told("cannot read the offsets of the topic", topic):
+    with told("cannot read the offsets of the topic", topic, "Describe"):
         answers = client.patiently(
             lambda: client.listed_offsets(admin, asked, isolation, ANSWER_SECONDS), ANSWER_SECONDS
         )

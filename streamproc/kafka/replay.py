@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from streamproc.config import Settings
 from streamproc.errors import StreamprocError, UsageError
-from streamproc.kafka import client, group, lookup
+from streamproc.kafka import client, group, lookup, rights
 from streamproc.kafka.client import BrokerError, told
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.changelog import POSITION_KEY, Position
@@ -148,7 +148,7 @@ def replay(
     StreamprocError : with `execute`, while the group has members.
     """
     admin = client.admin(settings.kafka)
-    topics = check_topics(admin, settings.kafka, {"raw", "state"})
+    topics = check_topics(admin, settings.kafka, rights.REPLAY)
     planner = Planner(settings, admin, topics, now_s)
     numbers = planner.checked(partitions)
     found = group.describe(admin, planner.names.process_group)

@@ -6,6 +6,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from streamproc.config.secrets import hidden
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -43,7 +45,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"time": time, "level": record.levelname.lower(), "message": record.getMessage(), **_fields(record)}
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return hidden(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):
@@ -55,7 +57,7 @@ class TextFormatter(logging.Formatter):
             parts.append(f"{record.levelname.lower()}:")
         parts.append(record.getMessage())
         parts += [f"{key}={value}" for key, value in _fields(record).items()]
-        return " ".join(parts)
+        return hidden(" ".join(parts))
 
 
 class _ConsoleHandler(logging.Handler):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamproc.config.secrets import hidden
 from streamproc.errors import StreamprocError
 from streamproc.observe.logs import log, writes_json
 from streamproc.observe.progress import MEGA
@@ -48,7 +49,7 @@ _ALWAYS = ("records", "books", "trades", "duplicates", "rejected", "symbols", "h
 def tell_error(error: BaseException, debug: bool) -> int:
     """Say on stderr what went wrong, where, and what to do; return the exit code. The traceback only with ``debug``."""
     if debug:
-        traceback.print_exception(error)
+        print(hidden("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     if isinstance(error, KeyboardInterrupt):
         error, code = StreamprocError("interrupted"), INTERRUPTED
     else:
@@ -57,7 +58,8 @@ def tell_error(error: BaseException, debug: bool) -> int:
     if writes_json():
         log(logging.ERROR, error.message, _present(where=error.where, hint=error.hint))
     else:
-        print(f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+        lines = [f"error: {error}", *([f"hint: {error.hint}"] if error.hint else [])]
+        print(hidden("\n".join(lines)), file=sys.stderr)
     return code
 
 

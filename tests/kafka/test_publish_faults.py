@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streamproc.config import KafkaConfig, Settings
 from streamproc.errors import StreamprocError
+from streamproc.kafka.names import Names
 from streamproc.kafka.publish import producer as producer_module
 from streamproc.kafka.publish import publisher as publisher_module
 from streamproc.kafka.publish import transactions as transactions_module
@@ -192,7 +193,8 @@ class TestWhatBrokersAnswer:
         failing("flush", KafkaError.TOPIC_AUTHORIZATION_FAILED, after=True)
         with pytest.raises(StreamprocError, match="cannot publish") as told:
             publish(kafka, path)
-        assert told.value.hint == "grant this user the topic"
+        raw = Names(kafka.kafka.prefix).raw
+        assert told.value.hint == f"grant this user Write on the topic {raw}: see docs/security.md"
         publish(kafka, path)
         assert_published(kafka, lines)
 

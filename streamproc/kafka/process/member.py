@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from streamproc.config import Settings
 from streamproc.crash import crash_point
 from streamproc.errors import StateError, StreamprocError
-from streamproc.kafka import client
+from streamproc.kafka import client, rights
 from streamproc.kafka.client import BrokerError, Record, passes, told
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.identity import Home
@@ -352,7 +352,7 @@ def process(settings: Settings, stop: StopRequest) -> dict[str, Any]:
     """
     started = time.monotonic()
     admin = client.admin(settings.kafka)
-    topics = check_topics(admin, settings.kafka, {"raw", "hf", "bars", "dlq", "state"})
+    topics = check_topics(admin, settings.kafka, rights.PROCESS)
     raw, state = topics["raw"], topics["state"]
     home = Home(Path(settings.process.state), settings.process.member_id)
     try:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from streamproc.config import KafkaConfig
 from streamproc.kafka import client
-from streamproc.kafka.client import BrokerError, patiently, told
+from streamproc.kafka.client import BrokerError, lacks_right, patiently, told
 from streamproc.kafka.process.changelog import Change
 from streamproc.kafka.process.partition import Outgoing
 
@@ -152,6 +152,8 @@ class Transaction:
         so does another process that has it, and that is an error when it happens again and again.
         """
         fault = error.args[0]
+        if lacks_right(fault):
+            raise BrokerError(fault, what, self._id, "Write") from error
         if fault.fatal():
             self._broken, self.open = True, False
             if len(self._renewed) == MOST_RENEWALS and time.monotonic() - self._renewed[0] < RENEWALS_SECONDS:

@@ -11,7 +11,7 @@ from streamproc.config import Settings
 from streamproc.crash import crash_point
 from streamproc.errors import DataError, UsageError
 from streamproc.jit import is_compiled
-from streamproc.kafka import client
+from streamproc.kafka import client, rights
 from streamproc.kafka.names import Names
 from streamproc.kafka.publish.files import Follower, read_once
 from streamproc.kafka.publish.inputs import Inputs
@@ -233,7 +233,7 @@ def publish_files(
 
 def _published(job: Job, sources: Sequence[Source]) -> dict[str, Any]:
     kafka, publish = job.settings.kafka, job.settings.publish
-    topics = check_topics(client.admin(kafka), kafka, {"raw", "publish"})
+    topics = check_topics(client.admin(kafka), kafka, rights.PUBLISH)
     journal = Journal(kafka, topics["publish"], publish.publisher_id)
     raw = topics["raw"]
     name = Names(kafka.prefix).transaction("publish", publish.publisher_id)

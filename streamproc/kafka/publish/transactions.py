@@ -46,6 +46,7 @@ TRIES = 10
 HOPELESS = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -251,7 +252,7 @@ class Transactions:
         self._failures += 1
         self._refusals += error.code() not in AWAY and not error.retriable()
         if error.code() in HOPELESS or self._refusals > TRIES:
-            raise BrokerError(error, "cannot publish", self._topic)
+            raise BrokerError(error, "cannot publish", self._topic, "Write")
         if error.code() in SLOW:
             self._timeout_s = min(2 * self._timeout_s, LONGEST_TIMEOUT_S)
         if self._failures == 1:

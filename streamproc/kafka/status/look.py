@@ -8,7 +8,7 @@ from confluent_kafka import IsolationLevel
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streamproc.config import Settings
-from streamproc.kafka import client, group, lookup
+from streamproc.kafka import client, group, lookup, rights
 from streamproc.kafka.client import Record, told
 from streamproc.kafka.group import Group
 from streamproc.kafka.names import Names
@@ -108,6 +108,7 @@ class Looker:
         self._names = Names(settings.kafka.prefix)
         self._now_s = now_s
         self._admin: AdminClient = client.admin(settings.kafka)
+        rights.check_rights(self._admin, settings.kafka, rights.STATUS)
         own = {"group.id": self._names.process_group, **lookup.READER}
         self._reader = client.consumer(settings.kafka, own)
         self._stood: dict[int, int | None] = {}

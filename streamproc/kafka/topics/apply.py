@@ -93,20 +93,20 @@ def _order(client: AdminClient, wanted: Mapping[str, Topic], changes: Sequence[C
     altered = list(_altered(changes))
     if new:
         answers = client.create_topics(new, validate_only=validate_only)
-        _await(answers, "cannot create the topic", KafkaError.TOPIC_ALREADY_EXISTS)
+        _await(answers, "cannot create the topic", "Create", KafkaError.TOPIC_ALREADY_EXISTS)
     if more:
         answers = client.create_partitions(more, validate_only=validate_only)
-        _await(answers, "cannot add partitions to the topic", KafkaError.INVALID_PARTITIONS)
+        _await(answers, "cannot add partitions to the topic", "Alter", KafkaError.INVALID_PARTITIONS)
     if altered:
         by_resource = client.incremental_alter_configs(altered, validate_only=validate_only)
         answers = {resource.name: answer for resource, answer in by_resource.items()}
-        _await(answers, "cannot alter the settings of the topic")
+        _await(answers, "cannot alter the settings of the topic", "AlterConfigs")
 
 
-def _await(answers: Mapping[str, "Future[Any]"], what: str, raced: int | None = None) -> None:
+def _await(answers: Mapping[str, "Future[Any]"], what: str, right: str, raced: int | None = None) -> None:
     """Wait for all answers. The error `raced` means that another was quicker: the next plan shows what is left."""
     for name, answer in answers.items():
-        with told(what, name):
+        with told(what, name, right):
             try:
                 answer.result()
             except KafkaException as error:

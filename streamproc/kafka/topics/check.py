@@ -7,6 +7,7 @@ from confluent_kafka.admin import AdminClient
 
 from streamproc.config import KafkaConfig
 from streamproc.errors import StreamprocError
+from streamproc.kafka.rights import Needed, check_rights
 from streamproc.kafka.topics.cluster import read_topics
 from streamproc.kafka.topics.files import SHIPPED, read_files, with_replication
 from streamproc.kafka.topics.rules import ROLES, Breach, Topic, breaches
@@ -23,7 +24,7 @@ class TopicsError(StreamprocError):
         self.faults = tuple(faults)
 
 
-def check_topics(client: AdminClient, kafka: KafkaConfig, needed: Collection[str]) -> dict[str, Topic]:
+def check_topics(client: AdminClient, kafka: KafkaConfig, needed: Collection[str] | Needed) -> dict[str, Topic]:
     """The topics as the brokers have them, once they are found to be as they must be.
 
     Where their settings may not be read, that is said, and they are taken to be those of the files that ship.
@@ -32,7 +33,7 @@ def check_topics(client: AdminClient, kafka: KafkaConfig, needed: Collection[str
     ----------
     client : of the cluster.
     kafka : the settings' section, for the prefix.
-    needed : roles of the topics that the command uses, such as `{"raw", "state"}`.
+    needed : roles of the topics that the command uses, such as `{"raw", "state"}`, or with the rights that it needs.
 
     Returns
     -------
@@ -40,9 +41,12 @@ def check_topics(client: AdminClient, kafka: KafkaConfig, needed: Collection[str
 
     Raises
     ------
+    RightsError : with every right that is missing, as far as rights are given.
     TopicsError : with every topic and setting that is wrong, its value, the wanted one and what to do.
     BrokerError : where the brokers do not answer or permit.
     """
+    if isinstance(needed, Mapping):
+        check_rights(client, kafka, needed)
     names = {role: f"{kafka.prefix}.{role}" for role in sorted(needed, key=ROLES.index)}
     found = _with_assumed_settings(read_topics(client, names), kafka)
     faults = [f"  {name} does not exist" for role, name in names.items() if role not in found]

@@ -43,7 +43,7 @@ def _describe(client: AdminClient, names: Mapping[str, str]) -> dict[str, Any]:
     answers = client.describe_topics(TopicCollection([*names.values()]))
     described = {}
     for role, name in names.items():
-        with told("cannot look at the topic", name):
+        with told("cannot look at the topic", name, "Describe"):
             try:
                 described[role] = answers[name].result()
             except KafkaException as error:
@@ -59,7 +59,7 @@ def _settings(client: AdminClient, names: list[str]) -> dict[str, dict[str, Any]
     answers = client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in names])
     found = {}
     for resource, answer in answers.items():
-        with told("cannot read the settings of the topic", resource.name):
+        with told("cannot read the settings of the topic", resource.name, "DescribeConfigs"):
             try:
                 found[resource.name] = answer.result()
             except KafkaException as error:
@@ -84,7 +84,7 @@ def _topic(described: Any, entries: dict[str, Any]) -> Topic:
 def _offsets(client: AdminClient, partitions: list[TopicPartition], spec: OffsetSpec) -> list[int]:
     """Offsets of all partitions. A partition made just now, or on the move, has its leader a moment later."""
     attempts_left = LEADER_ATTEMPTS
-    with told("cannot read the offsets of the topic", partitions[0].topic):
+    with told("cannot read the offsets of the topic", partitions[0].topic, "Describe"):
         while True:
             answers = client.list_offsets(dict.fromkeys(partitions, spec))
             try:
