@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VALUES := deploy/helm/streamproc/values.schema.json
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo kafka test chaos lint types bench docs clean setup
@@ -44,6 +45,7 @@ docs: $(READY)
 	$(BIN)/python -m streamproc.config yaml > config.yaml.new && mv config.yaml.new config.yaml
 	$(BIN)/python -m streamproc.config markdown > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	$(BIN)/python -m streamproc.schema > docs/columns.md.new && mv docs/columns.md.new docs/columns.md
+	$(BIN)/python -m streamproc.config values $(VALUES) > $(VALUES).new && mv $(VALUES).new $(VALUES)
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

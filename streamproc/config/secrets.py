@@ -10,8 +10,8 @@ MAPS = ("kafka.properties.", "sink.storage.")
 SHORTEST = 6
 """Characters of a secret that is looked for in texts: a shorter one would be found in ordinary words."""
 
-_SECRET_KEY = re.compile(r"pass(?:word|wd|phrase)|secret|token|key|jaas|credential|oauthbearer\.config", re.IGNORECASE)
-_PLACE = re.compile(r"\.(?:location|url|type|name)$", re.IGNORECASE)
+SECRET_KEY = re.compile(r"pass(?:word|wd|phrase)|secret|token|key|jaas|credential|oauthbearer\.config", re.IGNORECASE)
+PLACE = re.compile(r"\.(?:location|url|type|name)$", re.IGNORECASE)
 """What a key ends with whose value says where a secret is, and is none."""
 
 _USER_INFO = re.compile(r"(?<=://)[^/\s@]+(?=@)")
@@ -22,7 +22,7 @@ _known: set[str] = set()
 
 def is_secret(key: str) -> bool:
     """Whether a setting's dotted key tells that its value is a secret."""
-    return key.startswith(MAPS) and _SECRET_KEY.search(key) is not None and _PLACE.search(key) is None
+    return key.startswith(MAPS) and SECRET_KEY.search(key) is not None and PLACE.search(key) is None
 
 
 def masked(key: str, value: str) -> str:

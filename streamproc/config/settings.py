@@ -22,6 +22,10 @@ def _as_text(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, bool | int | float) else value
 
 
+PlainText = Annotated[str, Field(strict=True), BeforeValidator(_as_text, json_schema_input_type=str | float | bool)]
+"""A text that needs no quotes where it looks like a number or truth value."""
+
+
 class Section(BaseModel):
     """A section of the configuration file."""
 
@@ -71,7 +75,7 @@ class SinkConfig(Section):
         default="parquet",
         description="What `sink` makes of hf and bars: `parquet` files for any reader, or `delta`, Delta Lake tables.",
     )
-    storage: dict[str, Annotated[str, Field(strict=True), BeforeValidator(_as_text)]] = Field(
+    storage: dict[str, PlainText] = Field(
         default={},
         repr=False,
         description="Options of the object store that `sink` writes to, handed to obstore as they are.",
@@ -114,7 +118,7 @@ class KafkaConfig(Section):
         default="streamproc",
         description="What the names of topics, consumer groups and transactional ids begin with.",
     )
-    properties: dict[str, Annotated[str, Field(strict=True), BeforeValidator(_as_text)]] = Field(
+    properties: dict[str, PlainText] = Field(
         default={},
         repr=False,
         description="Client properties, handed to librdkafka as they are.",
