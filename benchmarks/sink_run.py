@@ -4,14 +4,13 @@ import json
 import sys
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import memory_kb
 from streamproc.config import KafkaConfig, Settings, StateConfig
 from streamproc.kafka.client import admin
-from streamproc.kafka.sink.local import LocalStorage
 from streamproc.kafka.sink.member import ROLES, Sink
+from streamproc.kafka.sink.output import opened
 from streamproc.kafka.topics import check_topics
 from streamproc.observe.stop import StopRequest
 
@@ -50,7 +49,7 @@ def run_sink(bootstrap: str, prefix: str, rows: int, output: str) -> dict[str, A
     settings.kafka.properties["group.id"] = f"{prefix}.{uuid.uuid4().hex[:6]}"
     until = Until(rows)
     client = admin(settings.kafka)
-    member = Sink(settings, LocalStorage(Path(output)), lambda: check_topics(client, settings.kafka, ROLES), until)
+    member = Sink(settings, opened(output, settings), lambda: check_topics(client, settings.kafka, ROLES), until)
     until.member = member
     member.run()
     assert until.begun is not None

@@ -123,7 +123,7 @@ class Invocation:
         finally:
             progress.finish()
 
-    def finish(self, summary: Mapping[str, Any], output: Path | None = None) -> None:
+    def finish(self, summary: Mapping[str, Any], output: Path | str | None = None) -> None:
         """Print the summary: with --json to stdout, else to stderr."""
         if self.as_json:
             print_out(json.dumps(summary))
@@ -564,20 +564,20 @@ def status(
 @command(app, "sink")
 def sink(
     call: Invocation,
-    output: Annotated[str, Option(metavar="DIR", help="Folder of hf/, bars/ and rejects/.")],
+    output: Annotated[
+        str, Option(metavar="DIR|s3://BUCKET/PREFIX", help="Folder of hf/, bars/ and rejects/, or an object store.")
+    ],
     member_id: Annotated[
         str | None, Option(metavar="ID", help="Name under which Kafka lists this sink.", show_default="sink.member_id")
     ] = None,
 ) -> None:
     """Write features, bars and rejects from the topics to Parquet, each exactly once, until stopped."""
-    if "://" in output:
-        raise UsageError("a sink writes to a folder", where=output, hint="give the path of one")
     settings = call.settings_with({"sink.member_id": member_id})
     from streamproc.kafka.sink import sink as be_sink
 
     with StopRequest() as stop, call.progress():
-        summary = be_sink(settings, Path(output), stop)
-    call.finish(summary, Path(output))
+        summary = be_sink(settings, output, stop)
+    call.finish(summary, output)
 
 
 @command(app, "demo")

@@ -78,7 +78,7 @@ def _as_told(error: BaseException) -> StreamprocError:
     )
 
 
-def tell_summary(summary: Mapping[str, Any], output: Path | None, console: "Console", as_log: bool) -> None:
+def tell_summary(summary: Mapping[str, Any], output: Path | str | None, console: "Console", as_log: bool) -> None:
     """Say on stderr what was done: a table, or one log line where stderr carries log lines."""
     sums = sum_line(summary)
     if as_log:

@@ -11,6 +11,7 @@ A file that appears meanwhile is in no manifest and stays. The name of a merged 
 publishes each of its files once (`publish`), and the names of outputs are new.
 """
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ import pyarrow.parquet as pq
 
 from streamproc.config import Settings, SinkConfig
 from streamproc.crash import crash_point
-from streamproc.errors import DataError
+from streamproc.errors import DataError, UsageError
+from streamproc.parquet.delta import is_delta
 from streamproc.parquet.files import cannot_write, fsync
 from streamproc.parquet.footer import Footer, read_footer, unreadable
 from streamproc.parquet.generations import Generations
@@ -30,6 +32,8 @@ from streamproc.parquet.manifest import FOLDER, Manifest, compacting, read_manif
 from streamproc.parquet.merge import SortedFile, merge
 
 TABLES = ("hf", "bars")
+_ADDRESS = re.compile(r"\w+:/")
+"""What is left of `s3://` in a path."""
 _COMPACTED = re.compile(r"(?P<stem>.*)-compacted-(?P<time>[0-9]+)")
 
 
@@ -63,11 +67,20 @@ def compact(directory: Path, settings: Settings) -> dict[str, int]:
 
 
 def _tables(directory: Path) -> list[Path]:
+    if _ADDRESS.match(str(directory)):
+        raise UsageError(
+            "compact works on folders",
+            where=str(directory),
+            hint="let the sink write larger files (sink.max_age, sink.segment_rows); `read` resolves replays alone",
+        )
     tables = [directory / name for name in TABLES if (directory / name).is_dir()]
     if not tables and any(directory.glob("exchange=*")):
         tables = [directory]
     if not tables:
         raise DataError("no output here", where=str(directory), hint="give an output folder, or its folder hf or bars")
+    for table in tables:
+        if is_delta(os.listdir(table)):
+            raise UsageError("a Delta table is compacted by its own tools", where=str(table), hint="use OPTIMIZE")
     return tables
 
 
@@ -120,7 +133,7 @@ def _merge_files(
     if kept:
         staged = manifest.staged(table)
         filters = [_Survivors(file, generations) for file in kept]
-        sources = [SortedFile(each.file.path, each) for each in filters]
+        sources = [SortedFile(table / each.file.name, each) for each in filters]
         merge(sources, staged, _schema(kept[0]), sink.row_group_rows, sink.compression_level)
         rows = read_footer(staged).rows
         dropped = sum(each.dropped for each in filters)

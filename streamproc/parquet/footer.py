@@ -1,13 +1,13 @@
 """What a file's footer says: rows, configuration, and the ranges of time and generation."""
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streamproc.errors import DataError
+from streamproc.parquet.objects import TablePath, source
 from streamproc.schema import COLUMNS_VERSION
 
 
@@ -23,7 +23,7 @@ class Footer(NamedTuple):
     """Smallest and largest."""
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
+def unreadable(path: TablePath, error: Exception) -> DataError:
     """The error of a file that cannot be read, or that is no whole Parquet file."""
     if isinstance(error, OSError) and error.errno:
         return DataError(
@@ -36,7 +36,7 @@ def unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
-def read_footer(path: Path) -> Footer:
+def read_footer(path: TablePath) -> Footer:
     """Footer of a file; FileNotFoundError when it is gone.
 
     Raises
@@ -44,7 +44,7 @@ def read_footer(path: Path) -> Footer:
     DataError : it is damaged, not this program's, or of another version of the columns.
     """
     try:
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(source(path))
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
@@ -63,7 +63,7 @@ def read_footer(path: Path) -> Footer:
     return Footer(metadata.num_rows, texts[b"streamproc.config"].decode(), *times, generations)
 
 
-def _range(path: Path, metadata: Any, name: str) -> tuple[int, int]:
+def _range(path: TablePath, metadata: Any, name: str) -> tuple[int, int]:
     """Smallest and largest value of an integer or time column."""
     column = metadata.schema.names.index(name)
     statistics = [metadata.row_group(i).column(column).statistics for i in range(metadata.num_row_groups)]
@@ -72,5 +72,5 @@ def _range(path: Path, metadata: Any, name: str) -> tuple[int, int]:
     return min(each.min_raw for each in statistics), max(each.max_raw for each in statistics)
 
 
-def _foreign(path: Path) -> DataError:
+def _foreign(path: TablePath) -> DataError:
     return DataError("not a file that streamproc wrote", where=str(path), hint="move it out of the table's folder")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from streamproc.parquet.footer import Footer, unreadable
 from streamproc.parquet.listing import DataFile
+from streamproc.parquet.objects import source
 
 KEY = ("exchange", "symbol", "duration")
 """What generations are told apart for; `duration` only where there is one."""
@@ -106,7 +107,7 @@ def _with_several_generations(footers: Mapping[DataFile, Footer]) -> Iterable[Da
 
 def _spans(file: DataFile) -> list[_Span]:
     try:
-        with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
+        with pq.ParquetFile(source(file.path), page_checksum_verification=True) as parquet:
             grouping = [name for name in ("symbol", "duration", "generation") if name in parquet.schema_arrow.names]
             rows = parquet.read(["timestamp", *grouping])
     except FileNotFoundError:

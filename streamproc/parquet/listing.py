@@ -2,21 +2,25 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from streamproc.errors import DataError
+from streamproc.parquet.delta import delta_names, is_delta
 from streamproc.parquet.footer import unreadable
 from streamproc.parquet.manifest import Manifest, ever_compacted, listing, read_manifests
+from streamproc.parquet.objects import ObjectPath, TablePath
 from streamproc.parquet.partition import values_of
+
+TABLES = ("hf", "bars")
 
 
 @dataclass(frozen=True)
 class DataFile:
     """A file of a table with the values that its folders say."""
 
-    path: Path
+    path: TablePath
     name: str
     """Relative to the table's folder, with `/`."""
     exchange: str
@@ -36,17 +40,33 @@ def natural(name: str) -> list[str | int]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def list_files(table: Path) -> list[DataFile]:
+def list_files(table: TablePath) -> list[DataFile]:
     """The files that count, in the order of `DataFile.order`.
 
-    Of a compaction that is under way either the inputs or the output count. Names that begin with `_` or `.` are
-    skipped.
+    Of a compaction that is under way either the inputs or the output count; of a Delta table what its log names.
+    Names that begin with `_` or `.` are skipped.
 
     Raises
     ------
     DataError : there is no such folder, or a file lies outside the partitions.
     """
+    names = _names_in_store(table) if isinstance(table, ObjectPath) else _names_in_folder(table)
+    return sorted((_data_file(table, name) for name in names), key=lambda file: file.order)
+
+
+def _names_in_store(table: ObjectPath) -> Iterable[str]:
+    keys = table.keys()
+    if is_delta(keys):
+        return delta_names(table)
+    inner = [name for name in TABLES if any(key.startswith(f"{name}/") for key in keys)]
+    _require_one_table(table, inner)
+    return [key for key in keys if key.endswith(".parquet") and not re.search(r"(?:^|/)[_.]", key)]
+
+
+def _names_in_folder(table: Path) -> Iterable[str]:
     _require_table(table)
+    if is_delta(os.listdir(table)):
+        return delta_names(table)
     while True:
         settled = ever_compacted(table)
         try:
@@ -57,13 +77,16 @@ def list_files(table: Path) -> list[DataFile]:
             raise unreadable(Path(error.filename or table), error) from error
         if settled or not ever_compacted(table):
             break  # else the first compaction began meanwhile, and nothing kept it from swapping files
-    return sorted((_data_file(table, name) for name in _counting(names, manifests)), key=lambda file: file.order)
+    return _counting(names, manifests)
 
 
 def _require_table(table: Path) -> None:
     if not table.is_dir():
         raise DataError("no such folder", where=str(table), hint="give the folder hf or bars of an output")
-    inner = [name for name in ("hf", "bars") if (table / name).is_dir()]
+    _require_one_table(table, [name for name in TABLES if (table / name).is_dir()])
+
+
+def _require_one_table(table: TablePath, inner: list[str]) -> None:
     if inner:
         choices = " or ".join(str(table / name) for name in inner)
         raise DataError("this is an output with several tables", where=str(table), hint=f"give {choices}")
@@ -92,7 +115,7 @@ def _counting(names: list[str], manifests: list[Manifest]) -> set[str]:
     return counting
 
 
-def _data_file(table: Path, name: str) -> DataFile:
+def _data_file(table: TablePath, name: str) -> DataFile:
     path = table / name
     try:
         values = values_of(PurePosixPath(name).parent)

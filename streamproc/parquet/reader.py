@@ -1,10 +1,12 @@
 """`read`: a table of an output as rows, exact also beside a running or crashed `compact`."""
 
+import contextlib
 import datetime
 import difflib
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, overload
 
@@ -18,6 +20,7 @@ from streamproc.parquet.footer import Footer, read_footer, unreadable
 from streamproc.parquet.generations import KEY, Generations
 from streamproc.parquet.listing import DataFile, list_files
 from streamproc.parquet.manifest import listing
+from streamproc.parquet.objects import ObjectPath, TablePath, source, table_path
 from streamproc.parquet.partition import MS_PER_DAY
 from streamproc.parquet.sorting import SORTED_BY, sort_rows
 
@@ -26,6 +29,8 @@ Time = datetime.datetime | str | int
 Names = str | Sequence[str]
 
 _HASTY_TRIES = 3
+_REQUESTS_AT_ONCE = 16
+_LOCAL = fs.LocalFileSystem()
 _EARLIEST_MS, _LATEST_MS = 0, MS_PER_DAY * 365 * 1000
 
 
@@ -72,6 +77,7 @@ def read(
     end: Time | None = ...,
     columns: Sequence[str] | None = ...,
     as_dataset: Literal[False] = ...,
+    storage: Mapping[str, str] | None = ...,
 ) -> pa.Table: ...
 
 
@@ -84,6 +90,7 @@ def read(
     start: Time | None = ...,
     end: Time | None = ...,
     as_dataset: Literal[True],
+    storage: Mapping[str, str] | None = ...,
 ) -> ds.Dataset: ...
 
 
@@ -96,11 +103,13 @@ def read(
     end: Time | None = None,
     columns: Sequence[str] | None = None,
     as_dataset: bool = False,
+    storage: Mapping[str, str] | None = None,
 ) -> pa.Table | ds.Dataset:
-    """Rows of a table of an output, such as ``OUTPUT/hf``, each once.
+    """Rows of a table of an output, such as ``OUTPUT/hf`` or ``s3://BUCKET/PREFIX/hf``, each once.
 
     Parameters
     ----------
+    directory : the table's folder, or its address in an object store. A Delta table is read by its log.
     exchange, symbol : one name or several; all by default. Always text, also a symbol ``123``.
     start, end : start <= timestamp < end; each a datetime (without a zone: UTC), its ISO 8601 text, or milliseconds
         since 1970.
@@ -108,6 +117,7 @@ def read(
     as_dataset : give a dataset, for tables larger than memory: its rows are sorted within each file only, it is of the
         files that are there now (a later `compact` makes its scan fail, never give other rows), and where a replay has
         replaced part of a file it cannot be had before `compact` has run.
+    storage : options of the object store, as ``sink.storage``; the environment's are known too.
 
     Returns
     -------
@@ -120,7 +130,7 @@ def read(
         made under more than one configuration.
     UsageError : an argument cannot be understood.
     """
-    table = Path(directory)
+    table = table_path(directory, storage or {})
     selection = _Selection(_names(exchange), _names(symbol), _ms(start, _EARLIEST_MS), _ms(end, _LATEST_MS))
     if as_dataset:
         if columns is not None:
@@ -134,10 +144,10 @@ def read(
         except FileNotFoundError:
             continue  # `compact` has swapped files since they were listed
     try:
-        with listing(table):
+        with contextlib.nullcontext() if isinstance(table, ObjectPath) else listing(table):
             return load()
     except FileNotFoundError as error:
-        raise unreadable(Path(error.filename or table), error) from error
+        raise unreadable(Path(error.filename) if error.filename else table, error) from error
 
 
 def _names(given: Names | None) -> frozenset[str] | None:
@@ -163,7 +173,7 @@ def _ms(time: Time | None, default: int) -> int:
     return -(-since // datetime.timedelta(milliseconds=1))
 
 
-def _table(table: Path, selection: _Selection, columns: Sequence[str] | None) -> pa.Table:
+def _table(table: TablePath, selection: _Selection, columns: Sequence[str] | None) -> pa.Table:
     source = _source(table, selection)
     wanted = list(columns) if columns is not None else source.schema.names
     _require_known(wanted, source.schema)
@@ -177,7 +187,7 @@ def _table(table: Path, selection: _Selection, columns: Sequence[str] | None) ->
     return sort_rows(rows).select(wanted).cast(target)
 
 
-def _dataset(table: Path, selection: _Selection) -> ds.Dataset:
+def _dataset(table: TablePath, selection: _Selection) -> ds.Dataset:
     source = _source(table, selection)
     if source.overlapping:
         raise DataError(
@@ -188,11 +198,11 @@ def _dataset(table: Path, selection: _Selection) -> ds.Dataset:
     return source.dataset.filter(selection.filter)
 
 
-def _source(table: Path, selection: _Selection) -> _Source:
+def _source(table: TablePath, selection: _Selection) -> _Source:
     listed = list_files(table)
     if not listed:
         raise DataError("no files here", where=str(table), hint="nothing was written yet, or the folder is another's")
-    footers = {file: read_footer(file.path) for file in listed if selection.has_key_of(file)}
+    footers = _footers([file for file in listed if selection.has_key_of(file)])
     generations = Generations(footers)
     files = [
         file
@@ -205,7 +215,14 @@ def _source(table: Path, selection: _Selection) -> _Source:
     return _Source(_dataset_of(files, schema), schema, files, generations, overlapping)
 
 
-def _require_one_configuration(table: Path, footers: Mapping[DataFile, Footer]) -> None:
+def _footers(files: Sequence[DataFile]) -> dict[DataFile, Footer]:
+    if not any(isinstance(file.path, ObjectPath) for file in files):
+        return {file: read_footer(file.path) for file in files}
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        return dict(zip(files, pool.map(lambda file: read_footer(file.path), files), strict=True))
+
+
+def _require_one_configuration(table: TablePath, footers: Mapping[DataFile, Footer]) -> None:
     examples = {footer.config: file.name for file, footer in footers.items()}
     if len(examples) < 2:
         return
@@ -223,7 +240,7 @@ def _require_one_configuration(table: Path, footers: Mapping[DataFile, Footer]) 
 def _full_schema(file: DataFile) -> pa.Schema:
     """The schema of a file with `exchange` and `symbol` first."""
     read_footer(file.path)
-    stored = pq.read_schema(file.path)
+    stored = pq.read_schema(source(file.path))
     key = [pa.field(name, pa.string(), nullable=False) for name in KEY[:2]]
     return pa.schema([*key, *(field for field in stored if field.name not in KEY[:2])], metadata=stored.metadata)
 
@@ -231,9 +248,14 @@ def _full_schema(file: DataFile) -> pa.Schema:
 def _dataset_of(files: Sequence[DataFile], schema: pa.Schema) -> Any:
     checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=checked)
-    local = fs.LocalFileSystem()
-    fragments = [form.make_fragment(str(file.path), local, _said_by_folders(file)) for file in files]
-    return ds.FileSystemDataset(fragments, schema, form, local)
+    fragments = [_fragment(form, file) for file in files]
+    return ds.FileSystemDataset(fragments, schema, form, _LOCAL)
+
+
+def _fragment(form: Any, file: DataFile) -> Any:
+    if isinstance(file.path, ObjectPath):
+        return form.make_fragment(source(file.path), partition_expression=_said_by_folders(file))
+    return form.make_fragment(str(file.path), _LOCAL, _said_by_folders(file))
 
 
 def _said_by_folders(file: DataFile) -> Any:
@@ -263,7 +285,7 @@ def _blame(files: Sequence[DataFile], columns: Sequence[str]) -> None:
     """Raise the error of the first file that cannot be read."""
     for file in files:
         try:
-            with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
+            with pq.ParquetFile(source(file.path), page_checksum_verification=True) as parquet:
                 parquet.read([name for name in columns if name in parquet.schema_arrow.names])
         except FileNotFoundError:
             raise

@@ -11,77 +11,26 @@ import pyarrow as pa
 import pytest
 
 from streamproc import read
-from streamproc.config import Settings, SinkConfig, StateConfig
+from streamproc.config import Settings, SinkConfig
 from streamproc.crash import EXIT_CODE
 from streamproc.errors import DataError, UsageError
 from streamproc.kafka.client import Headers
-from streamproc.kafka.process.rows import RowEncoder
 from streamproc.kafka.sink import chain as chains
-from streamproc.kafka.sink.chain import Source
-from streamproc.kafka.sink.collect import RejectCollector, RowCollector
+from streamproc.kafka.sink.chain import Chain
+from streamproc.kafka.sink.collect import RejectCollector
 from streamproc.kafka.sink.local import LocalStorage
 from streamproc.kafka.sink.output import claim
 from streamproc.kafka.sink.partition import Partition
-from streamproc.kafka.sink.rows import RowReader
+from streamproc.kafka.sink.segment import Attempt
 from streamproc.parquet.compact import compact
 from tests.children import exit_code
-from tests.parquet_rows import KEYS, READERS, random_words, table_rows
-
-CONFIG = StateConfig(max_levels=1, horizons=(1.0,), bands_bps=(5.0,), bar_durations=(1.0,))
-SOURCE = Source("t.hf", "id", 3)
-WORDS = random_words("hf", CONFIG, 120)
-
-
-class Message:
-    """A consumed record."""
-
-    def __init__(self, offset: int, value: bytes, headers: Headers) -> None:
-        self._offset, self._value, self._headers = offset, value, headers
-
-    def topic(self) -> str:
-        return SOURCE.topic
-
-    def partition(self) -> int:
-        return SOURCE.partition
-
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes | None:
-        return None
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def headers(self) -> Headers | None:
-        return self._headers
-
-    def error(self) -> None:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 0
-
-
-RECORDS = [
-    Message(offset, value, [("schema", b"1"), ("source", b"0:0:0")])
-    for offset, value in enumerate(RowEncoder("hf", CONFIG).encode(WORDS, KEYS))
-]
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.kafka.segments import RECORDS, SOURCE, Clock, Message, commit_rest, partition_over
+from tests.parquet_rows import READERS, table_rows
 
 
 def opened(output: Path, sink: SinkConfig | None = None, clock: Callable[[], float] = time.monotonic) -> Partition:
     """The partition, by a process that has just got it."""
-    collector = RowCollector("hf", CONFIG, sink or SinkConfig(), RowReader("hf", CONFIG))
-    return Partition(SOURCE, "hf-00003", LocalStorage(output), collector, lambda: 0, clock)
+    return partition_over(Chain(LocalStorage(output), SOURCE), sink, clock)
 
 
 def rows(output: Path) -> list[str]:
@@ -100,11 +49,7 @@ def all_rows(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def finish(output: Path) -> None:
     """A process that takes over, and reads to the end."""
-    partition = opened(output)
-    rest = RECORDS[partition.next :]
-    if rest:
-        partition.add(rest)
-        partition.commit()
+    commit_rest(opened(output))
 
 
 def pending(output: Path) -> list[Path]:
@@ -162,7 +107,7 @@ def fallen_asleep(output: Path) -> Callable[[], int | None]:
     """A process that has written its first segment's files; what wakes it."""
     partition = opened(output)
     storage = Sleeper(output)
-    partition._storage = partition._chain._storage = storage
+    partition._commits = Chain(storage, SOURCE)
     partition.add(RECORDS[:40])
     with pytest.raises(AsleepError):
         partition.commit()
@@ -171,11 +116,11 @@ def fallen_asleep(output: Path) -> Callable[[], int | None]:
         storage.asleep = False
         written = [path.relative_to(output) for path in pending(output) if path.suffix == ".parquet"]
         folders = {path.parts[4] for path in written}
-        chain = partition._chain
+        chain = partition._commits
         for name in folders:
             start, _, attempt = name.partition("-")
             names = [str(Path(*path.parts[5:])) for path in written if path.parts[4] == name]
-            if chain.commit(chains.Attempt(int(start), 40, attempt), 40, names):
+            if chain.commit(Attempt(int(start), 40, attempt), 40, names):
                 return len(names)
         return None
 
@@ -246,10 +191,7 @@ POINTS = [f"sink.after_{step}" for step in ("draft_folder", "write", "put", "dra
 def commit_all(output: Path) -> None:
     """Segments of 40 rows; a checkpoint after each second."""
     chains.CHECKPOINT_RECORDS = 2
-    partition = opened(output)
-    for start in range(partition.next, len(RECORDS), 40):
-        partition.add(RECORDS[start : start + 40])
-        partition.commit()
+    commit_rest(opened(output), 40)
 
 
 @pytest.mark.parametrize("point", [*POINTS, "sink.after_rename:3", "sink.after_publish:2", "sink.after_checkpoint"])
@@ -331,9 +273,8 @@ def test_the_walk_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_topic_made_anew_has_a_chain_of_its_own(tmp_path: Path) -> None:
     finish(tmp_path)
-    collector = RowCollector("hf", CONFIG, SinkConfig(), RowReader("hf", CONFIG))
     anew = SOURCE._replace(topic_id="another")
-    assert Partition(anew, "hf-00003", LocalStorage(tmp_path), collector, lambda: 7, time.monotonic).next == 7
+    assert Chain(LocalStorage(tmp_path), anew).recover(lambda: 7) == 7
 
 
 @pytest.mark.parametrize(
@@ -428,11 +369,11 @@ def test_an_output_with_other_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "a.parquet").write_bytes(b"")
     with pytest.raises(UsageError, match="the output already holds rows that no sink has written"):
-        claim(tmp_path, LocalStorage(tmp_path), SinkConfig())
+        claim(str(tmp_path), LocalStorage(tmp_path), SinkConfig())
 
 
 def test_an_output_of_another_partitioning_is_refused(tmp_path: Path) -> None:
-    claim(tmp_path, LocalStorage(tmp_path), SinkConfig())
-    claim(tmp_path, LocalStorage(tmp_path), SinkConfig())
+    claim(str(tmp_path), LocalStorage(tmp_path), SinkConfig())
+    claim(str(tmp_path), LocalStorage(tmp_path), SinkConfig())
     with pytest.raises(UsageError, match="the output's folders were made by"):
-        claim(tmp_path, LocalStorage(tmp_path), SinkConfig(partition_by=("exchange", "date")))
+        claim(str(tmp_path), LocalStorage(tmp_path), SinkConfig(partition_by=("exchange", "date")))

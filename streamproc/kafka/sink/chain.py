@@ -1,15 +1,16 @@
 """The chain of a topic-partition's segments: what is committed, and up to where."""
 
 import logging
-import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from streamproc.crash import crash_point
 from streamproc.errors import DataError
-from streamproc.kafka.sink.storage import Move, Storage
+from streamproc.kafka.sink.segment import Attempt, Source
+from streamproc.kafka.sink.storage import Storage
 
 CHECKPOINT_RECORDS = 64
 """A walk passes no more records than about these."""
@@ -17,37 +18,7 @@ CHECKPOINT_RECORDS = 64
 _logger = logging.getLogger(__name__)
 
 
-class Source(NamedTuple):
-    """A topic-partition."""
-
-    topic: str
-    topic_id: str
-    """Another one when a topic of the same name is made anew: its offsets are other records."""
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]"
-
-    @property
-    def folder(self) -> str:
-        """Below `_commits` and `_pending`."""
-        return f"{self.topic}/{self.topic_id}/{self.partition}"
-
-
-class Attempt(NamedTuple):
-    """One process's try to commit the segment [start, next)."""
-
-    start: int
-    next: int
-    id: str
-
-    @classmethod
-    def of(cls, start: int, next_: int) -> "Attempt":
-        """A new one."""
-        return cls(start, next_, secrets.token_hex(16))
-
-
-class Commit(NamedTuple):
+class Record(NamedTuple):
     """What a commit record says."""
 
     start: int
@@ -59,11 +30,12 @@ class Commit(NamedTuple):
 
     @property
     def folder(self) -> str:
-        return f"{self.start}-{self.attempt}"
+        """Where its files waited."""
+        return Attempt(self.start, self.next, self.attempt).folder
 
 
 class Chain:
-    """The commits of one topic-partition into one output."""
+    """Commits by records, each of which leads to the next."""
 
     def __init__(self, storage: Storage, source: Source) -> None:
         self._storage = storage
@@ -73,47 +45,47 @@ class Chain:
         self._unmarked = 0
 
     def recover(self, first_offset: Callable[[], int]) -> int:
-        """Finish what was committed, clear what was not; the offset where the next segment begins.
-
-        Parameters
-        ----------
-        first_offset : the log's first offset, asked for where the chain has not begun.
-        """
+        """Publish what was committed and waits, clear what need not wait; the offset where the chain ends."""
         at = self._begin(first_offset)
-        while commit := self._read(at):
-            self._publish(commit)
-            at = commit.next
+        records = []
+        while record := self._read(at):
+            records.append(record)
+            at = record.next
+        waiting = {*self._storage.names(self._pending)}  # asked for after the walk: files wait before their record is
+        for record in records:
+            if record.folder in waiting:
+                self._storage.publish(f"{self._pending}/{record.folder}", record.files)
+            self._mark(record)
         self._clear(at)
         return at
-
-    def pending(self, attempt: Attempt) -> str:
-        """Folder in which the attempt's files wait."""
-        return f"{self._pending}/{attempt.start}-{attempt.id}"
 
     def is_taken(self, start: int) -> bool:
         """Whether a segment that begins there is committed."""
         return self._read(start) is not None
 
-    def commit(self, attempt: Attempt, rows: int, files: Sequence[str]) -> bool:
-        """Commit files that wait in the attempt's folder; False where another process has committed from this offset.
+    def draft(self, attempt: Attempt) -> Path:
+        """A local folder in which to write the attempt's files."""
+        return self._storage.draft(self._folder(attempt))
 
-        Parameters
-        ----------
-        files : their final names, which they have below the attempt's folder too.
-        """
-        commit = Commit(attempt.start, attempt.next, attempt.id, rows, [*files])
-        if not self._storage.create(self._record(attempt.start), orjson.dumps(commit._asdict())):
+    def put(self, attempt: Attempt, files: Sequence[str]) -> None:
+        """Have the files wait."""
+        self._storage.put(self._folder(attempt), files)
+
+    def commit(self, attempt: Attempt, rows: int, files: Sequence[str]) -> bool:
+        """Create the record, then publish; False where there is another's record."""
+        record = Record(attempt.start, attempt.next, attempt.id, rows, [*files])
+        if not self._storage.create(self._name(attempt.start), orjson.dumps(record._asdict())):
             self.drop(attempt)
             return False
         crash_point("sink.after_record")
-        self._publish(commit)
-        self._storage.delete(self.pending(attempt))
+        self._storage.publish(self._folder(attempt), files)
+        self._mark(record)
         crash_point("sink.after_publish")
         return True
 
     def drop(self, attempt: Attempt) -> None:
         """Delete the files of an attempt of this process that is not, and will not be, committed."""
-        self._storage.delete(self.pending(attempt))
+        self._storage.delete(self._folder(attempt))
 
     def _begin(self, first_offset: Callable[[], int]) -> int:
         """Where the walk begins: at the checkpoint, or at the chain's first offset."""
@@ -128,15 +100,18 @@ class Chain:
         crash_point("sink.after_genesis")
         return self._begin(first_offset)  # as whoever was first has it
 
-    def _record(self, start: int) -> str:
+    def _folder(self, attempt: Attempt) -> str:
+        return f"{self._pending}/{attempt.folder}"
+
+    def _name(self, start: int) -> str:
         return f"{self._commits}/{start}.json"
 
-    def _read(self, start: int) -> Commit | None:
-        content = self._storage.read(self._record(start))
+    def _read(self, start: int) -> Record | None:
+        content = self._storage.read(self._name(start))
         if content is None:
             return None
         try:
-            return Commit(**self._loaded(content, f"{start}.json"))
+            return Record(**self._loaded(content, f"{start}.json"))
         except TypeError as error:
             raise self._damaged(f"{start}.json") from error
 
@@ -153,12 +128,11 @@ class Chain:
             hint="restore the output from a backup",
         )
 
-    def _publish(self, commit: Commit) -> None:
-        folder = f"{self._pending}/{commit.folder}"
-        self._storage.publish([Move(f"{folder}/{name}", name) for name in commit.files])
+    def _mark(self, published: Record) -> None:
+        """Now and then, note up to where all is published."""
         self._unmarked += 1
         if self._unmarked >= CHECKPOINT_RECORDS:
-            self._storage.replace(f"{self._commits}/_checkpoint", orjson.dumps({"next": commit.next}))
+            self._storage.replace(f"{self._commits}/_checkpoint", orjson.dumps({"next": published.next}))
             self._unmarked = 0
             crash_point("sink.after_checkpoint")
 

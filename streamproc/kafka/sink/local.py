@@ -1,5 +1,6 @@
 """An output on a file system: `link` makes what must not be there yet, `rename` publishes."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -7,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from streamproc.crash import crash_point
-from streamproc.kafka.sink.storage import Move
 from streamproc.parquet.files import cannot_write, fsync
 
 MOST_SETTLED = 100_000
@@ -27,10 +27,23 @@ class LocalStorage:
         self._make(path)
         return path
 
-    def put(self, folder: str) -> None:
+    def put(self, folder: str, files: Sequence[str]) -> None:
         """Make the folder durable; its files and what is below it are so already, by their writers."""
         fsync(self._output / folder)
         self._settle([folder])
+
+    def publish(self, folder: str, files: Sequence[str]) -> None:
+        """Rename each, then make the names durable."""
+        self._settle([name for name in files if self._moved(f"{folder}/{name}", name)])
+        self.delete(folder)
+
+    def place(self, folder: str, files: Sequence[str]) -> None:
+        """The same: a draft lies where files wait."""
+        for name in files:
+            if not self._moved(f"{folder}/{name}", name):
+                raise cannot_write(self._output / name, FileNotFoundError(errno.ENOENT, ""))
+        self._settle(files)
+        self.delete(folder)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write it beside, then link it: of several that try, one succeeds, and nobody sees half of it."""
@@ -66,10 +79,6 @@ class LocalStorage:
         except FileNotFoundError:
             return None
 
-    def publish(self, moves: Sequence[Move]) -> None:
-        """Rename each, then make the names durable."""
-        self._settle([move.final for move in moves if self._moved(move)])
-
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted."""
         try:
@@ -81,8 +90,8 @@ class LocalStorage:
         """Delete; another process may be doing the same."""
         shutil.rmtree(self._output / folder, ignore_errors=True)
 
-    def _moved(self, move: Move) -> bool:
-        final, pending = self._output / move.final, self._output / move.pending
+    def _moved(self, waiting: str, name: str) -> bool:
+        final, pending = self._output / name, self._output / waiting
         if not pending.exists():
             return False
         self._make(final.parent)

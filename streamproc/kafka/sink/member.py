@@ -13,17 +13,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from streamproc.config import Settings
 from streamproc.crash import crash_point
 from streamproc.errors import DataError, StreamprocError
-from streamproc.kafka import client
+from streamproc.kafka import client, rights
 from streamproc.kafka.client import BrokerError, Record, told
 from streamproc.kafka.names import Names
 from streamproc.kafka.protocol import GroupProtocol
-from streamproc.kafka.sink.chain import Source
 from streamproc.kafka.sink.collect import Collector, RejectCollector, RowCollector
-from streamproc.kafka.sink.local import LocalStorage
-from streamproc.kafka.sink.output import claim
+from streamproc.kafka.sink.output import Committing, opened
 from streamproc.kafka.sink.partition import Partition
 from streamproc.kafka.sink.rows import RowReader
-from streamproc.kafka.sink.storage import Storage
+from streamproc.kafka.sink.segment import Source
 from streamproc.kafka.topics import Topic, check_topics
 from streamproc.observe.stop import StopRequest
 from streamproc.schema import Stream
@@ -57,7 +55,7 @@ class Sink:
     def __init__(
         self,
         settings: Settings,
-        storage: Storage,
+        commits: Committing,
         topics: Callable[[], Mapping[str, Topic]],
         stop: StopRequest,
         clock: Callable[[], float] = time.monotonic,
@@ -68,7 +66,7 @@ class Sink:
         self._roles = {f"{settings.kafka.prefix}.{role}": role for role in ROLES}
         streams: tuple[Stream, ...] = ("hf", "bars")
         self._readers = {stream: RowReader(stream, settings.state) for stream in streams}
-        self._storage = storage
+        self._commits = commits
         self._topics = topics
         self._stop = stop
         self._clock = clock
@@ -261,13 +259,13 @@ class Sink:
         )
 
     def _opened(self, topics: Mapping[str, Topic], topic: str, number: int) -> Partition:
-        """A partition, its chain walked, and found to fit to the log."""
+        """A partition, its commits recovered, and found to fit to the log."""
         role = self._roles[topic]
         source = Source(topic, topics[role].id, number)
         partition = Partition(
             source,
             f"{role}-{number:05d}",
-            self._storage,
+            self._commits(role, source),
             self._collector(role),
             lambda: self._log(source)[0],
             self._clock,
@@ -337,17 +335,19 @@ class Sink:
             self._fresh.discard((one.topic, one.partition))
 
 
-def sink(settings: Settings, output: Path, stop: StopRequest) -> dict[str, Any]:
+def sink(settings: Settings, output: Path | str, stop: StopRequest) -> dict[str, Any]:
     """Write rows and dead letters of the topics into an output until stopped; what was done.
+
+    Parameters
+    ----------
+    output : a folder, or the address of a place in an object store, such as `s3://BUCKET/PREFIX`.
 
     Raises `TopicsError` where the topics are not as they must be, `DataError` for what cannot be written or is no row,
     `BrokerError` for what Kafka refuses.
     """
-    topics = partial(check_topics, client.admin(settings.kafka), settings.kafka, ROLES)
+    topics = partial(check_topics, client.admin(settings.kafka), settings.kafka, rights.SINK)
     topics()
-    storage = LocalStorage(output)
-    claim(output, storage, settings.sink)
-    member = Sink(settings, storage, topics, stop)
+    member = Sink(settings, opened(str(output), settings), topics, stop)
     member.run()
     names = ("records", "hf_rows", "bars_rows", "dlq_rows", "segments", "files", "lost_segments")
     return {name: member.counts[name] for name in names}

@@ -1,4 +1,4 @@
-"""One topic-partition that this sink reads: its chain, the segment at hand, and when that is due."""
+"""One topic-partition that this sink reads: its commits, the segment at hand, and when that is due."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,9 +6,8 @@ from streamproc.config import SinkConfig
 from streamproc.crash import crash_point
 from streamproc.errors import DataError
 from streamproc.kafka.client import Record
-from streamproc.kafka.sink.chain import Attempt, Chain, Source
 from streamproc.kafka.sink.collect import Collector
-from streamproc.kafka.sink.storage import Storage
+from streamproc.kafka.sink.segment import Attempt, Commits, Source
 
 
 class Partition:
@@ -24,7 +23,7 @@ class Partition:
         self,
         source: Source,
         stem: str,
-        storage: Storage,
+        commits: Commits,
         collector: Collector,
         first_offset: Callable[[], int],
         clock: Callable[[], float],
@@ -32,18 +31,17 @@ class Partition:
         self.source = source
         self.collected = collector
         self._stem = stem
-        self._storage = storage
+        self._commits = commits
         self._first_offset = first_offset
         self._clock = clock
-        self._chain = Chain(storage, source)
         self.hinted = -1
         """What Kafka was told last of `done`."""
         self.restart()
 
     def restart(self) -> None:
-        """Forget the segment at hand and begin where the chain ends."""
+        """Forget the segment at hand and begin after the last commit."""
         self.collected.clear()
-        self.start = self.next = self._chain.recover(self._first_offset)
+        self.start = self.next = self._commits.recover(self._first_offset)
         self._first_at = self._last_at = 0.0
 
     def add(self, records: Sequence[Record]) -> None:
@@ -85,11 +83,11 @@ class Partition:
         try:
             names = self._write(attempt)
         except DataError:
-            self._chain.drop(attempt)
-            if self._chain.is_taken(attempt.start):
+            self._commits.drop(attempt)
+            if self._commits.is_taken(attempt.start):
                 return None  # and the files were cleared away by whoever has committed it
             raise
-        if not self._chain.commit(attempt, self.collected.rows, names):
+        if not self._commits.commit(attempt, self.collected.rows, names):
             return None
         self.collected.clear()
         self.start = self.next
@@ -97,12 +95,11 @@ class Partition:
 
     def _write(self, attempt: Attempt) -> list[str]:
         """Write the files, durably, where they wait."""
-        folder = self._chain.pending(attempt)
         stem = f"{self._stem}-{attempt.start:020d}-{attempt.next:020d}-{attempt.id}"
-        draft = self._storage.draft(folder)
+        draft = self._commits.draft(attempt)
         crash_point("sink.after_draft_folder")
         names = [str(name) for name in self.collected.write(draft, stem)]
         crash_point("sink.after_write")
-        self._storage.put(folder)
+        self._commits.put(attempt, names)
         crash_point("sink.after_put")
         return names

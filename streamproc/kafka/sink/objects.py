@@ -1,0 +1,167 @@
+"""An output in an object store: a conditional put makes what must not be there yet, a copy in the store publishes."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import obstore
+from obstore.store import ObjectStore
+
+from streamproc.crash import crash_point
+from streamproc.errors import UsageError
+from streamproc.kafka.sink.scratch import Scratch
+from streamproc.parquet.files import cannot_write
+from streamproc.parquet.objects import FAULTS, REFUSALS, TAKEN, store_error
+
+REQUESTS_AT_ONCE = 16
+PART_BYTES = 16 * 2**20
+"""A file goes in one request up to this size."""
+CREATE_SECONDS = 60.0
+RIVALS = 4
+
+_logger = logging.getLogger(__name__)
+
+
+class ObjectStorage:
+    """A bucket, or what lies in it under a prefix. Its store must honour `If-None-Match: *`.
+
+    Parameters
+    ----------
+    address : of the store, for what is told.
+    """
+
+    def __init__(self, store: ObjectStore, address: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._store = store
+        self._address = address.rstrip("/")
+        self._sleep = sleep
+        self._scratch = Scratch()
+        self._requests = ThreadPoolExecutor(REQUESTS_AT_ONCE, "sink-store")
+
+    def check(self) -> None:
+        """Have some race to create one object; `UsageError` where more than one succeeds."""
+        name = f"_commits/_probe-{secrets.token_hex(8)}"
+
+        def create(rival: int) -> bool:
+            try:
+                obstore.put(self._store, name, b"%d" % rival, mode="create")
+            except TAKEN:
+                return False
+            return True
+
+        try:
+            created = sum(self._requests.map(create, range(RIVALS)))
+            obstore.delete(self._store, [name])
+        except FAULTS as error:
+            raise store_error(error, self._address) from None
+        if created > 1:
+            raise UsageError(
+                "the object store lets several create the same object, so that rows could be written twice",
+                where=self._address,
+                hint="choose a store that honours If-None-Match: *",
+            )
+
+    def draft(self, folder: str) -> Path:
+        """A folder on the local disk."""
+        return self._scratch.make(folder)
+
+    def put(self, folder: str, files: Sequence[str]) -> None:
+        """Upload to the pending folder. An upload that breaks leaves nothing that could be seen."""
+        self._upload(folder, files, f"{folder}/")
+
+    def place(self, folder: str, files: Sequence[str]) -> None:
+        """Upload to where the files belong."""
+        self._upload(folder, files, "")
+
+    def publish(self, folder: str, files: Sequence[str]) -> None:
+        """Copy within the store, then delete what has waited."""
+        waiting = [f"{folder}/{name}" for name in files]
+        for _ in self._requests.map(self._copy, waiting, files):
+            crash_point("sink.after_copy")
+        try:
+            obstore.delete(self._store, waiting)
+        except FileNotFoundError:
+            pass  # another process has published them too
+        except FAULTS as error:
+            raise store_error(error, self._where(folder)) from None
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put it if nothing is there. Where no answer comes, or that it is there, its content tells who was first."""
+        deadline, pause = time.monotonic() + CREATE_SECONDS, 0.05
+        while True:
+            try:
+                obstore.put(self._store, name, content, mode="create")
+            except REFUSALS as error:
+                raise store_error(error, self._where(name)) from None
+            except FAULTS as error:
+                found = self.read(name)
+                if found is not None:
+                    return found == content
+                if time.monotonic() > deadline:
+                    raise store_error(error, self._where(name)) from None
+            else:
+                return True
+            self._sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Put it, whatever is there."""
+        try:
+            obstore.put(self._store, name, content)
+        except FAULTS as error:
+            raise store_error(error, self._where(name)) from None
+
+    def read(self, name: str) -> bytes | None:
+        """The object's content."""
+        try:
+            return bytes(obstore.get(self._store, name).bytes())
+        except FileNotFoundError:
+            return None
+        except FAULTS as error:
+            raise store_error(error, self._where(name)) from None
+
+    def names(self, folder: str) -> list[str]:
+        """Names under a folder, as if there were folders, sorted."""
+        try:
+            found = obstore.list_with_delimiter(self._store, folder)
+        except FAULTS as error:
+            raise store_error(error, self._where(folder)) from None
+        paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
+
+    def delete(self, folder: str) -> None:
+        """Delete what is under a folder; another process may be doing the same."""
+        self._scratch.drop(folder)
+        try:
+            for found in obstore.list(self._store, f"{folder}/"):
+                obstore.delete(self._store, [each["path"] for each in found])
+        except FAULTS as error:
+            _logger.info("%s stays for a while: %s", self._where(folder), store_error(error, "").message)
+
+    def _upload(self, folder: str, files: Sequence[str], to: str) -> None:
+        draft = self._scratch.path(folder)
+
+        def upload(name: str) -> None:
+            try:
+                obstore.put(self._store, to + name, draft / name, chunk_size=PART_BYTES)
+            except FAULTS as error:
+                if not (draft / name).exists():
+                    raise cannot_write(draft / name, FileNotFoundError(str(error))) from error
+                raise store_error(error, self._where(to + name)) from None
+
+        for _ in self._requests.map(upload, files):
+            crash_point("sink.after_upload")
+        self._scratch.drop(folder)
+
+    def _copy(self, waiting: str, name: str) -> None:
+        try:
+            obstore.copy(self._store, waiting, name)
+        except FileNotFoundError:
+            pass  # it does not wait any more
+        except FAULTS as error:
+            raise store_error(error, self._where(name)) from None
+
+    def _where(self, name: str) -> str:
+        return f"{self._address}/{name}"
