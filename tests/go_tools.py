@@ -29,6 +29,8 @@ class GoTool(NamedTuple):
 
 
 HELM = GoTool("helm.sh/helm/v3/cmd/helm", "v3.19.2", ("-ldflags=-s -w",))
+VERSITYGW = GoTool("github.com/versity/versitygw/cmd/versitygw", "v1.8.0", ("-ldflags=-s -w",))
+"""An S3 server. Older ones let two writers that come together both create an object, in spite of `If-None-Match: *`."""
 
 
 def tools_folder() -> Path:
@@ -63,5 +65,5 @@ def _build(tool: GoTool, program: Path) -> None:
 
 
 if __name__ == "__main__":
-    for one in (HELM,):
+    for one in (HELM, VERSITYGW):
         sys.stdout.write(f"{built(one)}\n")

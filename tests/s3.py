@@ -1,11 +1,6 @@
-"""A real S3 server, built once by Go and kept; and a proxy that breaks connections to it.
+"""A real S3 server, and a proxy that breaks connections to it."""
 
-`python -m tests.s3` builds the server and tells where it is.
-"""
-
-import fcntl
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,32 +12,10 @@ from pathlib import Path
 
 from obstore.store import S3Store
 
-VERSION = "v1.8.0"
-"""Older ones let two writers that come together both create an object, in spite of `If-None-Match: *`."""
-MODULE = "github.com/versity/versitygw/cmd/versitygw"
+from tests.go_tools import VERSITYGW, built
+
 START_SECONDS = 30.0
 ACCESS_KEY, SECRET_KEY = "tests-access", "tests-secret-5e1f"
-
-
-def tools() -> Path:
-    """Where tools that tests build are kept between runs."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "streamproc" / "tools"
-
-
-def program() -> Path:
-    """The server, built at first use by one process."""
-    folder = tools() / f"versitygw-{VERSION}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        built = folder / "versitygw"
-        if not built.exists():
-            assert shutil.which("go"), "tests of object storage build an S3 server: install Go 1.25 or newer"
-            environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
-            command = ["nice", "-n", "10", "go", "install", "-ldflags=-s -w", f"{MODULE}@{VERSION}"]
-            subprocess.run(command, env=environment, cwd=folder, check=True)
-    return built
 
 
 def free_port() -> int:
@@ -71,7 +44,7 @@ class Server:
 
     def start(self) -> None:
         port = f"127.0.0.1:{self.port}"
-        command = [str(program()), "--port", port, "--quiet", "--keep-alive", "posix", *self._metadata, str(self.data)]
+        command = [str(built(VERSITYGW)), "--port", port, "--quiet", "--keep-alive", "posix", *self._metadata, str(self.data)]
         environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -204,7 +177,3 @@ def proxy_before(port: int, cut: Cut) -> Iterator[Proxy]:
         yield proxy
     finally:
         proxy.close()
-
-
-if __name__ == "__main__":
-    print(program())
