@@ -39,7 +39,13 @@ def remember(key: str, value: str) -> None:
         lines = [line.strip() for line in secret.splitlines()]  # of a key in PEM: a log tells single ones
         for text in {secret, *lines}:
             if len(text) >= SHORTEST and not text.startswith("-----"):
-                _known.update((text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]))
+                _known.update(_written(text))
+
+
+def _written(text: str) -> tuple[str, ...]:
+    """A text as it stands in texts, in JSON and in Python's."""
+    json_texts = json.dumps(text), json.dumps(text, ensure_ascii=False)
+    return text, *(quoted[1:-1] for quoted in (*json_texts, repr(text))), repr(text.encode())[2:-1]
 
 
 def hidden(text: str) -> str:

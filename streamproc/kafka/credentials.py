@@ -82,21 +82,21 @@ def token(path: str, _config: str) -> tuple[str, float, str, dict[str, str]]:
     """
     text = _read(path, "the token").strip()
     remember("kafka.properties.token", text)
-    claims = _claims(text)
-    expires_s = claims.get("exp", time.time() + OPAQUE_SECONDS)
+    told = claims(text)
+    expires_s = told.get("exp", time.time() + OPAQUE_SECONDS)
     if not isinstance(expires_s, int | float) or expires_s <= time.time():
         raise StreamprocError("the token has expired", where=path, hint="see what renews this file")
-    return text, float(expires_s), str(claims.get("sub", "")), {}
+    return text, float(expires_s), str(told.get("sub", "")), {}
 
 
-def _claims(text: str) -> dict[str, Any]:
+def claims(text: str) -> dict[str, Any]:
     """What a JWT says of itself, unverified, as that is up to the brokers; nothing of another token."""
     payload = text.split(".")[1] if text.count(".") == 2 else ""
     try:
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (ValueError, binascii.Error, RecursionError):
         return {}
-    return claims if isinstance(claims, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 class CredentialsWatch:
@@ -109,9 +109,7 @@ class CredentialsWatch:
         self._sleep = sleep
         self._lock = threading.Lock()
         """Held while a client is told, so that none is closed meanwhile."""
-        self._clients: weakref.WeakKeyDictionary[Any, tuple[KafkaConfig, tuple[str, str]]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._clients: weakref.WeakKeyDictionary[Any, tuple[KafkaConfig, tuple[str, str]]] = weakref.WeakKeyDictionary()
         self._thread: threading.Thread | None = None
 
     def add(self, client: TakesCredentials, kafka: KafkaConfig) -> None:

@@ -45,7 +45,8 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"time": time, "level": record.levelname.lower(), "message": record.getMessage(), **_fields(record)}
-        return hidden(json.dumps(line, default=str, ensure_ascii=False))
+        told = {name: hidden(value) if isinstance(value, str) else value for name, value in line.items()}
+        return hidden(json.dumps(told, default=str, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):

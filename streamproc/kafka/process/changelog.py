@@ -45,12 +45,22 @@ class Position(NamedTuple):
         """As the value of a record."""
         return orjson.dumps(self._asdict())
 
+    def check(self) -> None:
+        """Raise `TypeError` or `ValueError` for what no member has written."""
+        numbers, texts = (self.offset, self.generation, self.format), (self.raw_id, self.state_id, self.config)
+        if not all(type(number) is int for number in numbers) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("a field of another kind")
+        if min(numbers) < 0 or self.generation >= 1 << (8 * _GENERATION_BYTES):
+            raise ValueError("a number out of its range")
+
     @classmethod
     def loads(cls, value: bytes, where: str) -> "Position":
         """From a record's value. `StateError` where it is none."""
         try:
-            return cls(**orjson.loads(value))
-        except (TypeError, orjson.JSONDecodeError) as error:
+            position = cls(**orjson.loads(value))
+            position.check()
+            return position
+        except (TypeError, ValueError) as error:
             raise StateError(
                 f"the changelog holds a position that cannot be read: {value[:200]!r}",
                 where=where,

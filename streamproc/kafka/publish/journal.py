@@ -15,7 +15,7 @@ from streamproc.config import KafkaConfig
 from streamproc.kafka import client
 from streamproc.kafka.client import told
 from streamproc.kafka.partitioner import partition_of
-from streamproc.kafka.publish.progress import FileProgress
+from streamproc.kafka.publish.progress import FileProgress, unreadable
 from streamproc.kafka.topics import Topic
 
 OWN = {
@@ -34,6 +34,17 @@ class Mark(NamedTuple):
     """The process it was of."""
     number: int
     """Counted from 0 in that process."""
+
+    @classmethod
+    def loads(cls, value: bytes, where: str = "") -> "Mark":
+        """From a value of the progress topic. `DataError` where it is none."""
+        try:
+            mark = cls(**orjson.loads(value))
+        except (TypeError, ValueError) as error:
+            raise unreadable(value, where) from error
+        if not isinstance(mark.instance, str) or type(mark.number) is not int:
+            raise unreadable(value, where)
+        return mark
 
 
 class Journal:
@@ -63,11 +74,19 @@ class Journal:
         """
         values = self._values(whole=True)
         mark = values.pop(self.key(), None)
-        return _mark(mark), [FileProgress.loads(value) for value in values.values()]
+        return self._mark(mark), [FileProgress.loads(value, self.where) for value in values.values()]
 
     def mark_so_far(self) -> Mark | None:
         """The mark as it can be told without waiting for transactions that are open."""
-        return _mark(self._values(whole=False).get(self.key()))
+        return self._mark(self._values(whole=False).get(self.key()))
+
+    @property
+    def where(self) -> str:
+        """How errors name the partition."""
+        return f"{self.place.topic}/{self.place.partition}"
+
+    def _mark(self, value: bytes | None) -> Mark | None:
+        return None if value is None else Mark.loads(value, self.where)
 
     def _values(self, *, whole: bool) -> dict[bytes, bytes]:
         values: dict[bytes, bytes] = {}
@@ -79,7 +98,7 @@ class Journal:
 
     def _records(self, *, whole: bool) -> Iterator[tuple[bytes, bytes | None]]:
         admin = client.admin(self._kafka)  # one that has seen former leaders is refused once they are back
-        with told("cannot read the progress", f"{self.place.topic}/{self.place.partition}"):
+        with told("cannot read the progress", self.where):
             first, end = (self._offset(admin, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
             consumer = client.consumer(self._kafka, OWN | {"group.id": self._kafka.prefix})
             try:
@@ -107,7 +126,3 @@ class Journal:
                 key = record.key()
                 if error is None and key is not None and key.startswith(self._prefix):
                     yield key, record.value()
-
-
-def _mark(value: bytes | None) -> Mark | None:
-    return None if value is None else Mark(**orjson.loads(value))

@@ -51,10 +51,25 @@ class FileProgress:
         return orjson.dumps(asdict(self))
 
     @classmethod
-    def loads(cls, value: bytes) -> "FileProgress":
-        """From a value of the progress topic."""
-        fields = orjson.loads(value)
-        return cls(**fields | {"heads": tuple(map(tuple, fields["heads"]))})
+    def loads(cls, value: bytes, where: str = "") -> "FileProgress":
+        """From a value of the progress topic. `DataError` where it is none."""
+        try:
+            fields = orjson.loads(value)
+            found = cls(**fields | {"heads": tuple((size, digest) for size, digest in fields["heads"])})
+            found.check()
+            return found
+        except (TypeError, ValueError, KeyError) as error:
+            raise unreadable(value, where) from error
+
+    def check(self) -> None:
+        """Raise `TypeError` or `ValueError` for what no publisher has written."""
+        numbers = [self.inode, self.offset, self.line, self.tail_size, self.size, self.mtime_ns]
+        numbers += [size for size, _ in self.heads]
+        texts = [self.file, self.path, self.tail, *(digest for _, digest in self.heads)]
+        if not all(type(number) is int for number in numbers) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("a field of another kind")
+        if min(numbers) < 0 or not self.heads:
+            raise ValueError("a number out of its range")
 
     @property
     def head_size(self) -> int:
@@ -68,6 +83,15 @@ class FileProgress:
     def is_taken_in(self, now: Identity) -> bool:
         """Whether the file is as it was when nothing was left of it: believed without reading it."""
         return self.size > 0 and (self.inode, self.size, self.mtime_ns) == now
+
+
+def unreadable(value: bytes, where: str) -> DataError:
+    """The error for a record of the progress topic that no publisher has written."""
+    return DataError(
+        f"the progress topic holds a record that cannot be read: {value[:200]!r}",
+        where=where,
+        hint="was something else written to this topic? another --publisher-id begins anew",
+    )
 
 
 class KnownFiles:
