@@ -5,13 +5,15 @@ module imports, for constants are compiled in. numba looks at no more than the f
 folder's name carries their hash.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
+import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -20,6 +22,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.caching import CacheImpl, UserProvidedCacheLocator
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
@@ -74,9 +77,32 @@ def _cache_directory(module: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        folder = Path(tempfile.gettempdir()) / f"streamproc-{os.getuid()}" / folder.name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _own_temporary_folder() / folder.name
+        folder.mkdir(exist_ok=True)
     return folder
+
+
+@functools.cache
+def _own_temporary_folder() -> Path:
+    """Where kernels are kept when there is no better place; no one else may have put code there."""
+    folder = Path(tempfile.gettempdir()) / f"streamproc-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="streamproc-"))
+
+
+class _ReadOnlyCacheLocator(UserProvidedCacheLocator):
+    """Finds kernels in a folder that cannot be written to, as in an image: numba itself passes over such ones."""
+
+    def ensure_cache_path(self) -> None:
+        if not os.path.isdir(self._cache_path):
+            raise FileNotFoundError
+
+
+def _keep_nothing(_signature: Any, _compiled: Any) -> None:
+    """In place of saving to a folder that cannot be written to: this process alone has what it compiles."""
 
 
 def is_compiled(function: Callable[..., Any]) -> bool:
@@ -139,13 +165,24 @@ def hot_kernel(function: F) -> F:
 
 
 def _cached(function: F, options: dict[str, Any]) -> F:
+    with _in_folder(_cache_directory(function.__module__)):
+        compiled: Any = numba.njit(cache=True, **options)(function)
+    if isinstance(compiled._cache._impl.locator, _ReadOnlyCacheLocator):
+        compiled._cache.save_overload = _keep_nothing
+    return cast(F, compiled)
+
+
+@contextlib.contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    """What is made of functions within this is kept in that folder, and nowhere else."""
     config = vars(numba.config)
-    before = config["CACHE_DIR"]
-    config["CACHE_DIR"] = str(_cache_directory(function.__module__))
+    before = config["CACHE_DIR"], CacheImpl._locator_classes
+    config["CACHE_DIR"] = str(folder)
+    CacheImpl._locator_classes = [UserProvidedCacheLocator, _ReadOnlyCacheLocator]
     try:
-        return cast(F, numba.njit(cache=True, **options)(function))
+        yield
     finally:
-        config["CACHE_DIR"] = before
+        config["CACHE_DIR"], CacheImpl._locator_classes = before
 
 
 _PART = _UNCOUNTED | {"no_cpython_wrapper": True, "pipeline_class": _PartCompiler}
