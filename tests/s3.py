@@ -43,8 +43,8 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        port = f"127.0.0.1:{self.port}"
-        command = [str(built(VERSITYGW)), "--port", port, "--quiet", "--keep-alive", "posix", *self._metadata, str(self.data)]
+        flags = ["--port", f"127.0.0.1:{self.port}", "--quiet", "--keep-alive"]
+        command = [str(built(VERSITYGW)), *flags, "posix", *self._metadata, str(self.data)]
         environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -143,7 +143,6 @@ class Proxy:
                 threading.Thread(target=self._connect, args=(client, number), daemon=True).start()
 
     def _connect(self, client: socket.socket, number: int) -> None:
-        server = socket.create_connection(("127.0.0.1", self._to))
         since = bytearray()
 
         def on_request(piece: bytes) -> bool:
@@ -155,8 +154,11 @@ class Proxy:
             since.clear()
             return bool(sent) and self._cut.answer(number, sent)
 
-        threading.Thread(target=self._pass, args=(server, client, on_answer), daemon=True).start()
-        self._pass(client, server, on_request)
+        with client, socket.create_connection(("127.0.0.1", self._to)) as server:
+            answers = threading.Thread(target=self._pass, args=(server, client, on_answer), daemon=True)
+            answers.start()
+            self._pass(client, server, on_request)
+            answers.join()
 
     def _pass(self, source: socket.socket, target: socket.socket, breaks: Callable[[bytes], bool]) -> None:
         with suppress(OSError):

@@ -52,7 +52,7 @@ _HINTS = {
     "no credentials": "give them in the environment, or as sink.storage",
     "no answer": "see that the store can be reached from here, and start again",
 }
-_REFUSED = re.compile(r"denied|Forbidden|Invalid|Signature|Token|40[13]")
+_REFUSED = re.compile(r"[Dd]enied|Forbidden|AccessKey|Signature|Token|Auth|User|Account|40[13]")
 
 
 @dataclass(frozen=True)
