@@ -75,7 +75,7 @@ def _produce(producer: Producer, records: Sequence[Outgoing]) -> None:
     assert not producer.flush(30)
 
 
-def be_sink(settings: Settings, output: Path) -> None:
+def be_sink(settings: Settings, output: Path | str) -> None:
     """Be a sink until SIGTERM: the work of a process of its own."""
     with StopRequest() as stop:
         sink(settings, output, stop)
@@ -91,7 +91,7 @@ def in_another_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def running_sink(settings: Settings, output: Path) -> Iterator[dict[str, Any]]:
+def running_sink(settings: Settings, output: Path | str) -> Iterator[dict[str, Any]]:
     """A sink in a thread, ended cleanly; its thread, and its summary afterwards."""
     stop = StopRequest()
     failed: list[BaseException] = []
