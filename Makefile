@@ -45,6 +45,7 @@ docs: $(READY)
 	$(BIN)/python -m streamproc.config yaml > config.yaml.new && mv config.yaml.new config.yaml
 	$(BIN)/python -m streamproc.config markdown > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	$(BIN)/python -m streamproc.schema > docs/columns.md.new && mv docs/columns.md.new docs/columns.md
+	$(BIN)/python -m streamproc.observe.metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 	$(BIN)/python -m streamproc.config values $(VALUES) > $(VALUES).new && mv $(VALUES).new $(VALUES)
 
 clean:

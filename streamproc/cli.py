@@ -500,7 +500,7 @@ def process(
 ) -> None:
     """Be a member of the group that turns the raw topic into features and bars, until stopped."""
     settings = call.settings_with({"process.member_id": member_id, "process.state": state})
-    from streamproc.kafka.process.member import process as be_member
+    from streamproc.kafka.process import process as be_member
 
     with StopRequest() as stop, call.progress():
         summary = be_member(settings, stop)

@@ -203,6 +203,23 @@ class LogConfig(Section):
     )
 
 
+class ObserveConfig(Section):
+    """How the programs that work with Kafka can be watched (section ``observe:``)."""
+
+    port: Annotated[int, Field(strict=True, ge=0, le=65_535)] | None = Field(
+        default=None,
+        description="Where /metrics, /livez and /readyz are served over HTTP; null: nowhere.",
+    )
+    host: str = Field(
+        default="0.0.0.0",
+        description="On which address.",
+    )
+    stale_symbols: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=20,
+        description="How many symbols the metric of feeds' staleness names: those silent for longest.",
+    )
+
+
 class Settings(Section):
     """All settings, one attribute a section."""
 
@@ -216,6 +233,7 @@ class Settings(Section):
     publish: PublishConfig = Field(default=PublishConfig(), description="How lines become records.")
     process: ProcessConfig = Field(default=ProcessConfig(), description="How a member of the group works.")
     log: LogConfig = Field(default=LogConfig(), description="What is said on stderr while the program works.")
+    observe: ObserveConfig = Field(default=ObserveConfig(), description="How the program can be watched.")
 
     @property
     def lookback_ms(self) -> int:

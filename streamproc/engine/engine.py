@@ -74,11 +74,22 @@ class Engine:
     @property
     def counts(self) -> dict[str, int]:
         """Records by outcome since the start; `rejected` is in `reasons`."""
-        names = ("books", "trades", "duplicates", "invalid_books", "late_events", "duplicate_trades", "bad_trades")
+        names = ("books", "trades", "duplicates", "late_events", "duplicate_trades", "bad_trades")
         counts = {name: int(self.output.counts[0][name]) for name in names}
+        counts["invalid_books"] = sum(self.invalid_books.values())
         records = counts["books"] + counts["trades"] + counts["duplicates"] + self.reasons.total()
         symbols = int(self.arrays.head["accepted"][: len(self.symbols.keys)].sum())
         return {"records": records} | counts | {"symbols": symbols}
+
+    @property
+    def invalid_books(self) -> dict[str, int]:
+        """Invalid books by what is wrong with them, as `book_flags` names it, since the start."""
+        counts = self.output.counts[0]
+        return {flag: int(counts[f"{flag.lower()}_books"]) for flag in ("ONE_SIDED", "EMPTY", "CROSSED")}
+
+    def last_times(self, symbols: int) -> NDArray[np.int64]:
+        """Event time in ms of the last book of each of the first `symbols`; not positive where there was none."""
+        return self.arrays.head["last_t"][:symbols].copy()
 
     @property
     def open_bars(self) -> int:

@@ -141,6 +141,17 @@ def is_news(envelope: Struct, head: Struct, t: int, out: Output, line: int, star
     return True
 
 
+@part
+def count_invalid(envelope: Struct, counts: Struct) -> None:
+    """Count a book that says nothing of a price by what is wrong with it."""
+    if envelope.bids == 0 and envelope.asks == 0:
+        counts.empty_books += 1
+    elif envelope.bids == 0 or envelope.asks == 0:
+        counts.one_sided_books += 1
+    else:
+        counts.crossed_books += 1
+
+
 @inlined
 def take_book(
     arrays: Arrays,
@@ -168,7 +179,7 @@ def take_book(
     advance_stream(own, t, params, line, out.bars)
     bids, asks = record.bids, record.asks
     if envelope.bids == 0 or envelope.asks == 0 or bids[0, 0] > asks[0, 0]:
-        counts.invalid_books += 1
+        count_invalid(envelope, counts)
         head.invalid += 1
         add_invalid_to_bars(own, t, params, out.bars)
         return

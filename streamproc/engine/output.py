@@ -17,7 +17,9 @@ COUNTS = np.dtype(
         ("books", "i8"),  # since the start
         ("trades", "i8"),
         ("duplicates", "i8"),
-        ("invalid_books", "i8"),
+        ("one_sided_books", "i8"),
+        ("empty_books", "i8"),
+        ("crossed_books", "i8"),
         ("late_events", "i8"),
         ("duplicate_trades", "i8"),
         ("bad_trades", "i8"),

@@ -23,8 +23,7 @@ from streamproc.kafka.group import offsets
 from streamproc.kafka.lookup import READER, Scan
 from streamproc.kafka.names import Names
 from streamproc.kafka.partitioner import record_key
-from streamproc.kafka.process import member
-from streamproc.kafka.process.member import process
+from streamproc.kafka.process import member, process
 from streamproc.kafka.process.partition import Outgoing
 from streamproc.kafka.process.transaction import Transaction
 from streamproc.observe.stop import StopRequest

@@ -5,8 +5,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -14,16 +13,17 @@ from confluent_kafka.admin import AdminClient
 from streamproc.config import Settings
 from streamproc.crash import crash_point
 from streamproc.errors import StateError, StreamprocError
-from streamproc.kafka import client, rights
+from streamproc.kafka import client
 from streamproc.kafka.client import BrokerError, Record, passes, told
+from streamproc.kafka.lag import Lags, Place
 from streamproc.kafka.names import Names
 from streamproc.kafka.process.identity import Home
-from streamproc.kafka.process.partition import Outgoing, Partition
+from streamproc.kafka.process.partition import Outgoing, Partition, nothing_measured
 from streamproc.kafka.process.quiet import QuietWatch
 from streamproc.kafka.process.takeover import Input, TakeOverThread
 from streamproc.kafka.process.transaction import AbortedError, Transaction
 from streamproc.kafka.protocol import GroupProtocol
-from streamproc.kafka.topics import check_topics
+from streamproc.observe.metrics import histogram
 from streamproc.observe.stop import StopRequest
 
 RECORDS_AT_ONCE = 500
@@ -44,6 +44,15 @@ _ID_IS_TAKEN = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 """Within the text of a fatal error, whose code no longer tells it."""
 
 _logger = logging.getLogger(__name__)
+
+
+class Standing(NamedTuple):
+    """How many partitions are assigned, being restored or refused, and those that run."""
+
+    assigned: int
+    running: list[Partition]
+    restoring: int
+    refused: int
 
 
 class Member:
@@ -69,8 +78,17 @@ class Member:
         self._settings = settings.process
         self._stop = stop
         self._clock = clock
-        self.counts: Counter[str] = Counter(dict.fromkeys(("records", *_COUNTED.values(), "commits", "rebuilt"), 0))
+        names = ("records", *_COUNTED.values(), "commits", "aborted", "rebuilt")
+        self.counts: Counter[str] = Counter(dict.fromkeys(names, 0))
         """What was committed, and partitions whose state had to be read from the changelog anew."""
+        self.measured = nothing_measured()
+        """The same in more detail, by metric."""
+        self.commit_seconds = histogram("streamproc_commit_seconds")
+        self.committed_at = 0.0
+        """Of the last commit, Unix time."""
+        self.turned_at = clock()
+        """When the loop last came round."""
+        self.lags = Lags(self._positions, clock)
         self._uncommitted: Counter[str] = Counter()
         self._most = self._settings.commit_records
         """Records of a transaction."""
@@ -90,11 +108,8 @@ class Member:
         self._kafka = settings.kafka
         self._protocol = GroupProtocol(settings.process.group_protocol)
         self._member_id = home.member_id
-        self._consumer: Consumer = self._joined()  # first: it joins while the others are made
+        self._largest_bytes = input_.largest_bytes
         self._take_over = TakeOverThread(settings, admin, input_, home.folder)
-        self._transaction = Transaction(
-            settings.kafka, self._names.transaction("process", home.member_id), input_.largest_bytes
-        )
         self._due = self._worth = 0.0
         """When the next commit is due, and when it is worth its time although there is more to take."""
         self._taken_until = clock() + SESSION_SECONDS
@@ -118,10 +133,29 @@ class Member:
             "fetch.wait.max.ms": 100,  # a partition that begins to run waits for the fetch that is under way
             "enable.partition.eof": True,
             **self._protocol.properties,
+            **self.lags.properties,
         }
+
+    @property
+    def standing(self) -> Standing:
+        """Which partitions are where."""
+        restoring = self._owned.keys() - self._running.keys() - self._refused.keys()
+        return Standing(len(self._owned), [*self._running.values()], len(restoring), len(self._refused))
+
+    @property
+    def restoring(self) -> dict[int, int]:
+        """Offsets of the changelog that are still to be read, by partition."""
+        return self._take_over.remaining
+
+    def _positions(self) -> dict[Place, int]:
+        return {(self._names.raw, number): one.reached for number, one in self._running.items()}
 
     def run(self) -> None:
         """Work until stopped; commit and leave."""
+        self._consumer: Consumer = self._joined()  # first: it joins while the producer begins
+        self._transaction = Transaction(
+            self._kafka, self._names.transaction("process", self._member_id), self._largest_bytes
+        )
         try:
             while not self._stop.requested:
                 self._turn()
@@ -142,6 +176,7 @@ class Member:
 
     def _turn(self) -> None:
         """Take what has come, unless the transaction is aborted on the way."""
+        self.turned_at = self._clock()
         most = min(RECORDS_AT_ONCE, self._most - self._uncommitted["records"])
         messages = client.consume(self._consumer, most, SLICE_SECONDS)
         if self._failed:
@@ -167,7 +202,9 @@ class Member:
         if self._uncommitted["records"] >= self._most or now >= (max(self._due, self._worth) if more else self._due):
             self._due = max(self._due + self._settings.commit_interval, now)
             self._commit()
-            self._worth = self._clock() + (PARTS_A_COMMIT - 1) * (self._clock() - now)
+            seconds = self._clock() - now
+            self.commit_seconds.observe(seconds)
+            self._worth = now + PARTS_A_COMMIT * seconds
 
     def _sorted(self, messages: Iterable[Record]) -> dict[int, list[Record]]:
         """Records by partition, of those that run, and from where these stand."""
@@ -239,12 +276,14 @@ class Member:
         # As the group is now: after a loss that this member has not been told of yet the commit is refused.
         self._transaction.commit(offsets, self._consumer.consumer_group_metadata())
         crash_point("process.after_commit")
-        now_ms = round(time.time() * 1000)
+        self.committed_at = time.time()
         for partition, changes, [last] in written:
-            partition.store.write(changes, last + 1, now_ms)
+            partition.store.write(changes, last + 1, round(self.committed_at * 1000))
             crash_point("process.after_store")
         self.counts.update(self._uncommitted)
         self.counts["commits"] += 1
+        for partition in self._touched.values():
+            self.measured.update(partition.measured())
         self._most = min(2 * self._most, self._settings.commit_records)
 
     def _go_back(self) -> None:
@@ -252,6 +291,7 @@ class Member:
 
         The next transaction is half as large at most: what brokers are too slow for would never be through.
         """
+        self.counts["aborted"] += 1
         if self._uncommitted["records"]:
             self._most = max(1, min(self._most, self._uncommitted["records"]) // 2)
         for number in self._touched:
@@ -342,25 +382,3 @@ class Member:
             partition = self._running.pop(one.partition, None)
             if partition:
                 partition.close()
-
-
-def process(settings: Settings, stop: StopRequest) -> dict[str, Any]:
-    """Be a member of the group until stopped; what was done.
-
-    Raises `TopicsError` where the topics are not as they must be, `StateError` for a state that cannot be gone on from,
-    `BrokerError` for what Kafka refuses.
-    """
-    started = time.monotonic()
-    admin = client.admin(settings.kafka)
-    topics = check_topics(admin, settings.kafka, rights.PROCESS)
-    raw, state = topics["raw"], topics["state"]
-    home = Home(Path(settings.process.state), settings.process.member_id)
-    try:
-        largest = max(topic.max_message_bytes for topic in topics.values())
-        member = Member(
-            settings, admin, Input(raw.partitions, raw.id, state.id, state.deletions_ms, largest), home, stop
-        )
-        member.run()
-    finally:
-        home.close()
-    return {"member_id": home.member_id, **member.counts, "seconds": round(time.monotonic() - started, 3)}

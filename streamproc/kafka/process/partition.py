@@ -1,5 +1,6 @@
 """One partition of the raw topic: its engine, its store, and how far it has come."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,16 @@ from streamproc.kafka.process.rows import RowEncoder
 from streamproc.kafka.process.store import PartitionStore
 from streamproc.local.idle import IdleClock
 from streamproc.schema import COLUMNS_VERSION, LINE_WORD, SYMBOL_WORD, Stream, word
+
+Measured = Counter[tuple[str, tuple[str, ...]]]
+"""Counts by a metric's name and labels."""
+
+_COUNTED = ("books", "trades", "duplicates", "late_events")
+
+
+def nothing_measured() -> Measured:
+    """What is told before anything was taken: zeros, so that a first one is seen to come."""
+    return Counter({(f"streamproc_{name}_total", ()): 0 for name in _COUNTED})
 
 
 class Outgoing(NamedTuple):
@@ -109,6 +120,7 @@ class Partition:
         self.engine = Engine(config, start.generation, self._misrouted)
         self.engine.restore(store.symbols(start.generation))
         self._outdated = [] if store.position == start else list(store.outdated(start.generation))
+        self._measured: Measured = Counter()
 
     def warm_up(self, messages: Sequence[Record]) -> None:
         """Take records into a new generation's state that nothing comes of."""
@@ -142,6 +154,16 @@ class Partition:
         puts, deletes = self.engine.changes()
         changed = changes_of(puts, deletes, self._position.generation)
         return [*outdated, *changed, (POSITION_KEY, self._position.dumps())]
+
+    def measured(self) -> Measured:
+        """What was taken since the last call, by metric and labels."""
+        engine, before = self.engine, self._measured
+        counts = engine.counts
+        now: Measured = Counter({(f"streamproc_{name}_total", ()): counts[name] for name in _COUNTED})
+        now |= {("streamproc_invalid_books_total", (flag,)): count for flag, count in engine.invalid_books.items()}
+        now |= {("streamproc_rejects_total", (reason,)): count for reason, count in engine.reasons.items()}
+        self._measured = now
+        return now - before
 
     def close(self) -> None:
         """Let go of the store."""

@@ -63,6 +63,8 @@ class TakeOver:
         self._folder = folder
         self._encoders = Encoders(self._names, settings.state)
         self._admin = admin
+        self.remaining: dict[int, int] = {}
+        """Offsets of the changelog that are still to be read, of partitions that are being restored."""
         own = {"group.id": self._names.process_group, **lookup.READER}
         self._consumer: Consumer = client.consumer(settings.kafka, own)
 
@@ -141,8 +143,10 @@ class TakeOver:
             self._consumer.assign([TopicPartition(self._names.state, number, max(at, low))])
             try:
                 while at < end:
+                    self.remaining[number] = end - at
                     at = self._apply(store, client.consume(self._consumer, AT_ONCE, WAIT_SECONDS), at)
             finally:
+                self.remaining.pop(number, None)
                 self._consumer.unassign()
 
     def _apply(self, store: PartitionStore, messages: list[Record], at: int) -> int:
@@ -260,6 +264,11 @@ class TakeOverThread:
         self.taken: queue.SimpleQueue[Taken] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="take-over", daemon=True)
         self._thread.start()
+
+    @property
+    def remaining(self) -> dict[int, int]:
+        """Offsets of the changelog that are still to be read, of the partition that is being restored."""
+        return dict(self._take_over.remaining)
 
     def ask(self, number: int, assignment: int) -> None:
         """Ask for a partition; it comes in `taken`."""
