@@ -18,7 +18,7 @@ class Measure(NamedTuple):
     help: str
 
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _PARTITION = ("topic", "partition")
 

@@ -20,6 +20,8 @@ from streamproc.simulate import Market
 from tests.broker import free_ports
 from tests.kafka.against_run import lines_of
 from tests.kafka.groups import committed, eventually, fill_raw, running_member, with_process
+from tests.kafka.publishing import background
+from tests.kafka.sinks import hints_reach_the_end, outgoing, produce, running_sink, with_sink
 from tests.kafka.topics import make_topics
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -66,7 +68,8 @@ def test_a_member_tells_what_it_has_done(settings: Settings, lines: list[bytes],
         eventually(lambda: asked(f"{url}/readyz")[0] == 200)
         assert asked(f"{url}/livez") == (200, "ok\n")
         assert asked(f"{url}/")[0] == 404
-        eventually(lambda: ("streamproc_lag_records", ("2", raw)) in metrics_at(url))
+        eventually(lambda: metrics_at(url).get(("streamproc_lag_records", ("2", raw))) == 0)
+        eventually(lambda: all(not value for name, value in metrics_at(url).items() if "lag" in name[0]))
         found = metrics_at(url)
     done = {name: value for (name, labels), value in found.items() if not labels}
     by_label: dict[str, float] = {}
@@ -79,7 +82,6 @@ def test_a_member_tells_what_it_has_done(settings: Settings, lines: list[bytes],
     assert rejected and by_label["streamproc_invalid_books_total"] and "streamproc_late_events_total" in done
     assert found["streamproc_rows_total", ("hf",)] and found["streamproc_rows_total", ("bars",)]
     assert found["streamproc_partitions", ("running",)] == found["streamproc_partitions", ("assigned",)] == 3
-    assert by_label["streamproc_lag_records"] == by_label["streamproc_lag_seconds"] == 0
     assert by_label["streamproc_unstable_records"] == 0
     assert done["streamproc_symbols"] >= 6 and done["streamproc_state_bytes"] > 1000
     assert abs(done["streamproc_last_commit_timestamp_seconds"] - time.time()) < 60
@@ -109,6 +111,34 @@ def test_restoring_is_alive_and_not_ready(
     with running_member(settings):
         eventually(lambda: asked(f"{url}/readyz") == (200, "ok\n"))
     assert found == [(200, "ok\n")]
+
+
+def test_a_sink_and_a_publisher_tell_what_they_have_done(
+    settings: Settings, lines: list[bytes], tmp_path: Path
+) -> None:
+    settings, url = observed(with_sink(settings, idle=0.2))
+    names = make_topics(settings)
+    rows = [*outgoing(settings, lines)]
+    produce(settings, rows, transactions=1)
+    with running_sink(settings, tmp_path / "out"):
+        eventually(lambda: hints_reach_the_end(settings))
+        eventually(lambda: asked(f"{url}/readyz")[0] == 200)
+        assert asked(f"{url}/livez") == (200, "ok\n")
+        eventually(lambda: metrics_at(url).get(("streamproc_lag_records", ("0", names.hf))) == 0)
+        found = metrics_at(url)
+    for topic in (names.hf, names.bars, names.dlq):
+        assert found["streamproc_sink_rows_total", (topic,)] == sum(row.topic == topic for row in rows)
+        assert found["streamproc_sink_segment_age_seconds", ("0", topic)] == 0
+    assert found["streamproc_sink_segments_total", ()] == found["streamproc_sink_commit_seconds_count", ()] > 0
+
+    settings, url = observed(settings)
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    with background(settings, path, follow=True) as publisher:
+        published = "streamproc_published_lines_total", ()
+        eventually(lambda: metrics_at(url).get(published) == len(lines))
+        assert asked(f"{url}/readyz") == asked(f"{url}/livez") == (200, "ok\n")
+        publisher.end()
 
 
 def test_a_port_that_is_taken_is_told() -> None:

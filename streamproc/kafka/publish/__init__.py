@@ -19,6 +19,6 @@ At start a publisher fences what an earlier one with its id has left behind (`pu
 commits its mark (`publish.announced`): by it the earlier one, should it live, knows why it must end.
 """
 
-from streamproc.kafka.publish.publisher import publish_files
+from streamproc.kafka.publish.program import publish_files
 
 __all__ = ["publish_files"]

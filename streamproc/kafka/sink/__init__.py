@@ -27,6 +27,6 @@ A segment takes these steps; what a crash leaves at each of them is mended as sa
 A reader sees a file whole from step 4 on, and never before.
 """
 
-from streamproc.kafka.sink.member import sink
+from streamproc.kafka.sink.program import sink
 
 __all__ = ["sink"]

@@ -4,8 +4,6 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -13,16 +11,18 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from streamproc.config import Settings
 from streamproc.crash import crash_point
 from streamproc.errors import DataError, StreamprocError
-from streamproc.kafka import client, rights
+from streamproc.kafka import client
 from streamproc.kafka.client import BrokerError, Record, told
+from streamproc.kafka.lag import Lags, Place
 from streamproc.kafka.names import Names
 from streamproc.kafka.protocol import GroupProtocol
 from streamproc.kafka.sink.collect import Collector, RejectCollector, RowCollector
-from streamproc.kafka.sink.output import Committing, opened
+from streamproc.kafka.sink.output import Committing
 from streamproc.kafka.sink.partition import Partition
 from streamproc.kafka.sink.rows import RowReader
 from streamproc.kafka.sink.segment import Source
-from streamproc.kafka.topics import Topic, check_topics
+from streamproc.kafka.topics import Topic
+from streamproc.observe.metrics import histogram
 from streamproc.observe.stop import StopRequest
 from streamproc.schema import Stream
 
@@ -37,9 +37,6 @@ ANSWER_SECONDS = 30.0
 SEEK_SECONDS = 10.0
 END_SECONDS = 10.0
 """After a change of leader the log's end may be told too low for a moment."""
-
-Place = tuple[str, int]
-"""Topic and partition."""
 
 _logger = logging.getLogger(__name__)
 
@@ -61,6 +58,10 @@ class Sink:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self.commit_seconds = histogram("streamproc_sink_commit_seconds")
+        self.turned_at = clock()
+        """When the loop last came round."""
+        self.lags = Lags(self._positions, clock)
         self._settings = settings
         self._names = Names(settings.kafka.prefix)
         self._roles = {f"{settings.kafka.prefix}.{role}": role for role in ROLES}
@@ -70,7 +71,8 @@ class Sink:
         self._topics = topics
         self._stop = stop
         self._clock = clock
-        self._partitions: dict[Place, Partition] = {}
+        self.partitions: dict[Place, Partition] = {}
+        """Those that are assigned."""
         self._fresh: set[Place] = set()
         """Assigned within the present call of `consume`."""
         self._failed: StreamprocError | None = None
@@ -89,7 +91,11 @@ class Sink:
             "fetch.queue.backoff.ms": 5,
             **named,
             **self._protocol.properties,
+            **self.lags.properties,
         }
+
+    def _positions(self) -> dict[Place, int]:
+        return {place: partition.next for place, partition in self.partitions.items()}
 
     def _joined(self) -> Consumer:
         """A consumer that joins the group."""
@@ -105,16 +111,17 @@ class Sink:
         try:
             while not self._stop.requested:
                 self._turn()
-            for partition in self._partitions.values():
+            for partition in self.partitions.values():
                 self._commit(partition)
             self._hint(wait=True)
         finally:
-            self._partitions.clear()  # closing revokes them: what is not committed by now is left to the next owner
+            self.partitions.clear()  # closing revokes them: what is not committed by now is left to the next owner
             self._consumer.close()
 
     def _turn(self) -> None:
         """Take what has come, and commit what is due."""
         self._fresh.clear()
+        self.turned_at = self._clock()
         messages = client.consume(self._consumer, RECORDS_AT_ONCE, WAIT_SECONDS)
         if self._failed:
             raise self._failed
@@ -122,8 +129,8 @@ class Sink:
         for place, records in by_place.items():
             self._add(place, records)
         for place, end in ends.items():
-            if place in self._partitions and place not in self._fresh:
-                self._partitions[place].reach(end)
+            if place in self.partitions and place not in self._fresh:
+                self.partitions[place].reach(end)
         self._commit_due()
         self._hint()
 
@@ -144,7 +151,7 @@ class Sink:
 
     def _add(self, place: Place, records: list[Record]) -> None:
         """Records of a partition, as far as it is owned and has not had them."""
-        partition = self._partitions.get(place)
+        partition = self.partitions.get(place)
         if partition is None:
             return
         if place in self._fresh:  # they may be of an assignment before: read them again, from where it begins
@@ -158,7 +165,7 @@ class Sink:
 
     def _meet(self, error: KafkaError, message: Record) -> None:
         """An error among the records: one that passes is told, any other is the end."""
-        partition = self._partitions.get((message.topic(), message.partition()))
+        partition = self.partitions.get((message.topic(), message.partition()))
         if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None:
             self._check_log(partition)
             self._rewind(partition)
@@ -175,14 +182,14 @@ class Sink:
 
     def _commit_due(self) -> None:
         sink = self._settings.sink
-        for partition in self._partitions.values():
+        for partition in self.partitions.values():
             if partition.is_due(sink):
                 self._commit(partition)
         self._commit_largest()
 
     def _commit_largest(self) -> None:
         """When too much is in memory, commit the largest segments until half of it is free."""
-        by_size = sorted(self._partitions.values(), key=lambda partition: partition.collected.bytes)
+        by_size = sorted(self.partitions.values(), key=lambda partition: partition.collected.bytes)
         room = 1.0
         while by_size and self._fill() > room:
             self._commit(by_size.pop())
@@ -191,7 +198,7 @@ class Sink:
     def _fill(self) -> float:
         """How much of the memory for rows is in use."""
         sink = self._settings.sink
-        held = [partition.collected for partition in self._partitions.values()]
+        held = [partition.collected for partition in self.partitions.values()]
         return max(sum(one.rows for one in held) / sink.buffer_rows, sum(one.bytes for one in held) / sink.buffer_bytes)
 
     def _commit(self, partition: Partition) -> None:
@@ -199,7 +206,8 @@ class Sink:
         rows = partition.collected.rows
         if not rows:
             return
-        files = partition.commit()
+        with self.commit_seconds.time():
+            files = partition.commit()
         if files is None:
             _logger.warning("%s: another sink has committed from offset %d", partition.source, partition.start)
             partition.restart()
@@ -213,7 +221,7 @@ class Sink:
 
     def _hint(self, wait: bool = False) -> None:
         """Tell Kafka how far the files are. Nothing depends on it."""
-        news = [partition for partition in self._partitions.values() if partition.done != partition.hinted]
+        news = [partition for partition in self.partitions.values() if partition.done != partition.hinted]
         if not news:
             return
         offsets = [TopicPartition(one.source.topic, one.source.partition, one.done) for one in news]
@@ -251,7 +259,7 @@ class Sink:
             opened = []
         for partition in opened:
             place = partition.source.topic, partition.source.partition
-            self._partitions[place] = partition
+            self.partitions[place] = partition
             self._fresh.add(place)
             _logger.info("%s: from offset %d", partition.source, partition.next)
         consumer.incremental_assign(
@@ -327,27 +335,9 @@ class Sink:
 
     def _found(self, partitions: Iterable[TopicPartition]) -> list[Partition]:
         places = [(one.topic, one.partition) for one in partitions]
-        return [self._partitions[place] for place in places if place in self._partitions]
+        return [self.partitions[place] for place in places if place in self.partitions]
 
     def _drop(self, gone: Iterable[TopicPartition]) -> None:
         for one in gone:
-            self._partitions.pop((one.topic, one.partition), None)
+            self.partitions.pop((one.topic, one.partition), None)
             self._fresh.discard((one.topic, one.partition))
-
-
-def sink(settings: Settings, output: Path | str, stop: StopRequest) -> dict[str, Any]:
-    """Write rows and dead letters of the topics into an output until stopped; what was done.
-
-    Parameters
-    ----------
-    output : a folder, or the address of a place in an object store, such as `s3://BUCKET/PREFIX`.
-
-    Raises `TopicsError` where the topics are not as they must be, `DataError` for what cannot be written or is no row,
-    `BrokerError` for what Kafka refuses.
-    """
-    topics = partial(check_topics, client.admin(settings.kafka), settings.kafka, rights.SINK)
-    topics()
-    member = Sink(settings, opened(str(output), settings), topics, stop)
-    member.run()
-    names = ("records", "hf_rows", "bars_rows", "dlq_rows", "segments", "files", "lost_segments")
-    return {name: member.counts[name] for name in names}

@@ -57,6 +57,11 @@ class Partition:
         """All before this offset is in files, as far as it was anything to write."""
         return self.start if self.collected.rows else self.next
 
+    @property
+    def age(self) -> float:
+        """How long the first record of the segment has waited, in seconds; 0 where there is none."""
+        return self._clock() - self._first_at if self.collected.rows else 0.0
+
     def reach(self, offset: int) -> None:
         """All before this offset has been read: the markers of transactions are passed over too."""
         self.next = max(self.next, offset)
