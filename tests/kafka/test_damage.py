@@ -150,6 +150,18 @@ def test_state_that_does_not_belong_to_its_changelog_is_read_anew(
             assert READ_ANEW in caplog.text and reason in caplog.text
 
 
+def test_state_of_another_format_is_refused(done: Settings, tmp_path: Path) -> None:
+    with taking_over(done, tmp_path) as take_over:
+        partition = take_over.take(1)
+        store, position = partition.store, partition.store.position
+        assert position
+        older = position._replace(format=position.format - 1)
+        store.write([(b"position", older.dumps())], store.changelog_offset, store.changelog_ms)
+        partition.close()
+        with pytest.raises(StateError, match=r"has format \d+, this version writes format"):
+            take_over.take(1)
+
+
 def test_damaged_partitions_are_mended_and_all_go_on(
     done: Settings,
     settings: Settings,

@@ -89,6 +89,7 @@ class Member:
         self.turned_at = clock()
         """When the loop last came round."""
         self.lags = Lags(self._positions, clock)
+        self._observed = settings.observe.port is not None
         self._uncommitted: Counter[str] = Counter()
         self._most = self._settings.commit_records
         """Records of a transaction."""
@@ -133,7 +134,7 @@ class Member:
             "fetch.wait.max.ms": 100,  # a partition that begins to run waits for the fetch that is under way
             "enable.partition.eof": True,
             **self._protocol.properties,
-            **self.lags.properties,
+            **(self.lags.properties if self._observed else {}),
         }
 
     @property

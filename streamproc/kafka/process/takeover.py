@@ -21,6 +21,7 @@ from streamproc.kafka.names import Names
 from streamproc.kafka.process.changelog import Change, Position
 from streamproc.kafka.process.partition import Encoders, Partition
 from streamproc.kafka.process.store import PartitionStore
+from streamproc.state.snapshot import FORMAT
 
 AT_ONCE = 10_000
 """Records of the changelog taken together."""
@@ -219,6 +220,12 @@ class TakeOver:
         _logger.warning("partition %d: %s: generation %d begins", number, reason, start.generation)
 
     def _check(self, position: Position, config: str, number: int) -> None:
+        if position.format != FORMAT:
+            raise StateError(
+                f"the state has format {position.format}, this version writes format {FORMAT}",
+                where=self._where(number),
+                hint="use the version that wrote it, or begin a new generation: streamproc replay --shift-by -1",
+            )
         if position.config != config:
             raise StateError(
                 f"the state was written under another configuration\n  state:   {position.config}\n  current: {config}",

@@ -91,7 +91,7 @@ class Sink:
             "fetch.queue.backoff.ms": 5,
             **named,
             **self._protocol.properties,
-            **self.lags.properties,
+            **(self.lags.properties if self._settings.observe.port is not None else {}),
         }
 
     def _positions(self) -> dict[Place, int]:
