@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from benchmarks.measure import memory_kb
-from streamproc.config import KafkaConfig, Settings, StateConfig
+from streamproc.config import KafkaConfig, Settings, SinkConfig, StateConfig
 from streamproc.kafka.client import admin
 from streamproc.kafka.sink.member import ROLES, Sink
 from streamproc.kafka.sink.output import opened
@@ -15,11 +15,12 @@ from streamproc.kafka.topics import check_topics
 from streamproc.observe.stop import StopRequest
 
 
-def settings_of(bootstrap: str, prefix: str) -> Settings:
+def settings_of(bootstrap: str, prefix: str, sink: SinkConfig | None = None) -> Settings:
     """A feature row for each book, so that rows come as fast as the sink takes them."""
     return Settings(
         kafka=KafkaConfig(bootstrap_servers=bootstrap, prefix=prefix),
         state=StateConfig(bar_idle_close=None, hf_emit_interval=0),
+        sink=sink or SinkConfig(),
     )
 
 
@@ -43,9 +44,9 @@ class Until(StopRequest):
         return read >= self._rows
 
 
-def run_sink(bootstrap: str, prefix: str, rows: int, output: str) -> dict[str, Any]:
+def run_sink(bootstrap: str, prefix: str, rows: int, output: str, sink: SinkConfig) -> dict[str, Any]:
     """One run in this process: rows a second, and a CPU second, from the first row on."""
-    settings = settings_of(bootstrap, prefix)
+    settings = settings_of(bootstrap, prefix, sink)
     settings.kafka.properties["group.id"] = f"{prefix}.{uuid.uuid4().hex[:6]}"
     until = Until(rows)
     client = admin(settings.kafka)
@@ -66,4 +67,5 @@ def run_sink(bootstrap: str, prefix: str, rows: int, output: str) -> dict[str, A
 
 
 if __name__ == "__main__":
-    print(json.dumps(run_sink(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])))
+    of_sink = SinkConfig.model_validate_json(sys.argv[5] if len(sys.argv) > 5 else "{}")
+    print(json.dumps(run_sink(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], of_sink)))

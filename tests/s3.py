@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from obstore.store import S3Store
 
 from tests.go_tools import VERSITYGW, built
@@ -52,6 +53,12 @@ class Server:
         while not answers(self.port):
             assert self._process.poll() is None and time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.05)
+
+    def cpu_seconds(self) -> float:
+        """What it has worked."""
+        assert self._process
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def stop(self) -> None:
         if self._process:

@@ -1,8 +1,8 @@
 """One Parquet file, written in one go: encodings, row groups, and what is said when the disk refuses."""
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Collection, Iterable
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +32,20 @@ def fsync(path: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def fsync_folders(names: Iterable[PurePath], below: Path) -> None:
+    """Make the names of files durable, and those of their folders up to `below`."""
+    parents = {parent for name in names for parent in name.parents}
+    for parent in sorted(parents, reverse=True):
+        fsync(below / parent)
+
+
+def fsync_files(names: Collection[PurePath], below: Path) -> None:
+    """Make files durable, with their names and those of their folders up to `below`."""
+    for name in names:
+        fsync(below / name)
+    fsync_folders(names, below)
 
 
 def write_file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], compression_level: int) -> None:

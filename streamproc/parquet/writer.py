@@ -13,7 +13,7 @@ from streamproc.config import SinkConfig, StateConfig
 from streamproc.crash import crash_point
 from streamproc.errors import DataError
 from streamproc.jit import kernel
-from streamproc.parquet.files import cannot_write, fsync, write_file
+from streamproc.parquet.files import cannot_write, fsync_files, fsync_folders, write_file
 from streamproc.parquet.partition import MS_PER_DAY, date_of_day, folder
 from streamproc.parquet.table import ColumnBlock, Key, Words
 from streamproc.schema import SYMBOL_WORD, Stream
@@ -109,16 +109,15 @@ class PartitionedWriter:
             if self._used == len(self._words):
                 self._write_largest()
 
-    def finish(self) -> list[Pending]:
-        """Write the rest; all files since `begin`, durable, with their folders."""
+    def finish(self, durable: bool = True) -> list[Pending]:
+        """Write the rest; all files since `begin`, durable with their folders unless that is not wanted."""
         order, slices = self._partitions()
         for part in slices:
             self._write(order[part.start : part.end])
         self._used = 0
         pending, self._pending = self._pending, []
-        for file in pending:
-            fsync(file.staged)
-        _fsync_folders([file.staged.relative_to(self._staging) for file in pending], self._staging)
+        if durable:
+            fsync_files([file.final for file in pending], self._staging)
         return pending
 
     def _write_largest(self) -> None:
@@ -178,13 +177,6 @@ class PartitionedWriter:
         return self._stream / folder({key: values[key] for key in self._sink.partition_by})
 
 
-def _fsync_folders(files: Iterable[PurePosixPath | Path], below: Path) -> None:
-    """Make the names of all files durable, and those of their folders up to `below`."""
-    parents = {parent for file in files for parent in file.parents}
-    for parent in sorted(parents, reverse=True):
-        fsync(below / parent)
-
-
 def publish(pending: Iterable[Pending], output: Path) -> None:
     """Move finished files to where readers look, durably; doing it again after a crash in the middle is harmless.
 
@@ -219,4 +211,4 @@ def publish(pending: Iterable[Pending], output: Path) -> None:
                 hint="put it back, or start afresh with an empty state and output",
             )
     present = [file.final for file in files if (output / file.final.parent).is_dir()]
-    _fsync_folders(present, output)
+    fsync_folders(present, output)

@@ -130,6 +130,7 @@ def test_two_sinks_with_the_same_partitions_and_readers_beside(
     records = [*outgoing(settings, lines)]
     mine = with_sink(settings, **PROMPT, segment_rows=20)
     rival = begin(be_sink, mine, tmp_path / "out")
+    eventually(lambda: any((tmp_path / "out" / "_commits").rglob("_genesis")))  # it works, and ends by SIGTERM
     in_another_group(monkeypatch)
     try:
         with running_sink(mine, tmp_path / "out"):

@@ -323,7 +323,7 @@ def test_a_commit_that_nobody_answers_may_have_been_made(monkeypatch: pytest.Mon
             raise GenericError("error sending request")
         return put(store, name, *rest, **options)
 
-    monkeypatch.setattr(objects, "CREATE_SECONDS", 0.01)
+    monkeypatch.setattr(objects, "TRY_SECONDS", 0.0)
     monkeypatch.setattr(obstore, "put", unanswered)
     with pytest.raises(DataError, match="the object store says: no answer"):
         partition.commit()

@@ -95,6 +95,7 @@ def test_two_sinks_with_the_same_partitions(
     make_topics(settings)
     mine = with_sink(settings, **(PROMPT | {"segment_rows": 20}), storage=bucket.options())
     rival = begin(be_sink, mine, bucket.address)
+    eventually(lambda: any(bucket.data.rglob("_genesis")))  # it works, and ends by SIGTERM
     in_another_group(monkeypatch)
     try:
         with running_sink(mine, bucket.address):

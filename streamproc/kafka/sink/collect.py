@@ -33,7 +33,7 @@ class Collector(Protocol):
         """Take records in."""
 
     def write(self, folder: Path, stem: str) -> list[PurePosixPath]:
-        """Write files below `folder`; their names below it, which are also those below the output."""
+        """Write files below `folder`, not durably; their names below it, which are also those below the output."""
 
     def clear(self) -> None:
         """Begin the next segment."""
@@ -82,7 +82,7 @@ class RowCollector:
         writer = PartitionedWriter(self._stream, self._config, roomy, folder, stem)
         for words in self._words:
             writer.add(words, self._symbols.keys)
-        return [pending.final for pending in writer.finish()]
+        return [pending.final for pending in writer.finish(durable=False)]
 
     def _note_partitions(self, words: NDArray[np.int64]) -> None:
         days = words[:, self._timestamp_word] // MS_PER_DAY

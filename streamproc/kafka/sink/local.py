@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from streamproc.crash import crash_point
-from streamproc.parquet.files import cannot_write, fsync
+from streamproc.parquet.files import cannot_write, fsync, fsync_files
 
 MOST_SETTLED = 100_000
 
@@ -28,8 +28,8 @@ class LocalStorage:
         return path
 
     def put(self, folder: str, files: Sequence[str]) -> None:
-        """Make the folder durable; its files and what is below it are so already, by their writers."""
-        fsync(self._output / folder)
+        """Make the files durable where they are, with their folders."""
+        fsync_files([PurePosixPath(name) for name in files], self._output / folder)
         self._settle([folder])
 
     def publish(self, folder: str, files: Sequence[str]) -> None:
@@ -38,7 +38,8 @@ class LocalStorage:
         self.delete(folder)
 
     def place(self, folder: str, files: Sequence[str]) -> None:
-        """The same: a draft lies where files wait."""
+        """Make them durable, then rename each."""
+        self.put(folder, files)
         for name in files:
             if not self._moved(f"{folder}/{name}", name):
                 raise cannot_write(self._output / name, FileNotFoundError(errno.ENOENT, ""))

@@ -1,11 +1,14 @@
 """An output in an object store: a conditional put makes what must not be there yet, a copy in the store publishes."""
 
+import errno
 import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import obstore
 from obstore.store import ObjectStore
@@ -19,9 +22,13 @@ from streamproc.parquet.objects import FAULTS, REFUSALS, TAKEN, store_error
 REQUESTS_AT_ONCE = 16
 PART_BYTES = 16 * 2**20
 """A file goes in one request up to this size."""
-CREATE_SECONDS = 60.0
+TRY_SECONDS = 60.0
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""Seconds between the tries of a call."""
+
 RIVALS = 4
 
+T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
@@ -85,33 +92,28 @@ class ObjectStorage:
         except FileNotFoundError:
             pass  # another process has published them too
         except FAULTS as error:
-            raise store_error(error, self._where(folder)) from None
+            self._stays(folder, error)
 
     def create(self, name: str, content: bytes) -> bool:
         """Put it if nothing is there. Where no answer comes, or that it is there, its content tells who was first."""
-        deadline, pause = time.monotonic() + CREATE_SECONDS, 0.05
-        while True:
+
+        def create() -> bool:
             try:
                 obstore.put(self._store, name, content, mode="create")
-            except REFUSALS as error:
-                raise store_error(error, self._where(name)) from None
-            except FAULTS as error:
+            except REFUSALS:
+                raise
+            except FAULTS:
                 found = self.read(name)
-                if found is not None:
-                    return found == content
-                if time.monotonic() > deadline:
-                    raise store_error(error, self._where(name)) from None
-            else:
-                return True
-            self._sleep(pause)
-            pause = min(2 * pause, 5.0)
+                if found is None:
+                    raise
+                return found == content
+            return True
+
+        return self._tried(create, name)
 
     def replace(self, name: str, content: bytes) -> None:
         """Put it, whatever is there."""
-        try:
-            obstore.put(self._store, name, content)
-        except FAULTS as error:
-            raise store_error(error, self._where(name)) from None
+        self._tried(lambda: obstore.put(self._store, name, content), name)
 
     def read(self, name: str) -> bytes | None:
         """The object's content."""
@@ -138,30 +140,44 @@ class ObjectStorage:
             for found in obstore.list(self._store, f"{folder}/"):
                 obstore.delete(self._store, [each["path"] for each in found])
         except FAULTS as error:
-            _logger.info("%s stays for a while: %s", self._where(folder), store_error(error, "").message)
+            self._stays(folder, error)
 
     def _upload(self, folder: str, files: Sequence[str], to: str) -> None:
         draft = self._scratch.path(folder)
 
         def upload(name: str) -> None:
-            try:
-                obstore.put(self._store, to + name, draft / name, chunk_size=PART_BYTES)
-            except FAULTS as error:
-                if not (draft / name).exists():
-                    raise cannot_write(draft / name, FileNotFoundError(str(error))) from error
-                raise store_error(error, self._where(to + name)) from None
+            if not (draft / name).is_file():
+                raise cannot_write(draft / name, FileNotFoundError(errno.ENOENT, ""))
+            self._tried(lambda: obstore.put(self._store, to + name, draft / name, chunk_size=PART_BYTES), to + name)
 
         for _ in self._requests.map(upload, files):
             crash_point("sink.after_upload")
         self._scratch.drop(folder)
 
     def _copy(self, waiting: str, name: str) -> None:
-        try:
-            obstore.copy(self._store, waiting, name)
-        except FileNotFoundError:
-            pass  # it does not wait any more
-        except FAULTS as error:
-            raise store_error(error, self._where(name)) from None
+        def copy() -> None:
+            with suppress(FileNotFoundError):  # it does not wait any more
+                obstore.copy(self._store, waiting, name)
+
+        self._tried(copy, name)
+
+    def _tried(self, call: Callable[[], T], name: str) -> T:
+        """What a call gives that may be made again: stores refuse for a moment, too, and obstore leaves it at that."""
+        deadline, pauses = time.monotonic() + TRY_SECONDS, iter(PAUSES)
+        while True:
+            try:
+                return call()
+            except REFUSALS as error:
+                raise store_error(error, self._where(name)) from None
+            except FAULTS as error:
+                pause = next(pauses, None)
+                if pause is None or time.monotonic() > deadline:
+                    raise store_error(error, self._where(name)) from None
+                self._sleep(pause)
+
+    def _stays(self, folder: str, error: Exception) -> None:
+        """A folder that could not be deleted now is met again at a later start."""
+        _logger.info("%s stays for a while: %s", self._where(folder), store_error(error, "").message)
 
     def _where(self, name: str) -> str:
         return f"{self._address}/{name}"
