@@ -174,6 +174,11 @@ class TestWhereAValueComesFrom:
         }
         assert origins["kafka.properties.linger.ms"] == "config.yaml:2"
 
+    def test_options_of_an_object_store_keep_their_names(self) -> None:
+        environ = {"STREAMPROC_SINK__STORAGE__SECRET_ACCESS_KEY": "0123: {"}
+        settings, _ = load(None, ["sink.storage.allow_http=true"], environ)
+        assert settings.sink.storage == {"allow_http": "true", "secret_access_key": "0123: {"}
+
     def test_text_needs_no_quotes(self) -> None:
         environ = {"STREAMPROC_KAFKA__BOOTSTRAP_SERVERS": "a:9092,b:9092"}
         assert load(None, [], environ).settings.kafka.bootstrap_servers == "a:9092,b:9092"

@@ -130,7 +130,8 @@ class _Reading:
                 continue
             section, *rest = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
             if rest and _is_map((section, rest[0])) and len(rest) > 1:
-                rest = [rest[0], ".".join(rest[1:]).replace("_", ".")]
+                inner = ".".join(rest[1:])
+                rest = [rest[0], inner.replace("_", ".") if section == "kafka" else inner]  # as its clients name things
             self._take_text((section, *rest), environ[name], name)
 
     def flags(self, overrides: Sequence[str]) -> None:
