@@ -28,6 +28,7 @@ from streamproc.kafka.sink.objects import ObjectStorage
 from streamproc.kafka.sink.output import opened
 from streamproc.kafka.sink.partition import Partition
 from streamproc.kafka.sink.segment import Attempt
+from streamproc.parquet.compact import compact
 from streamproc.parquet.objects import RETRY, open_store
 from tests.children import exit_code
 from tests.kafka.segments import RECORDS, SOURCE, commit_rest, partition_over
@@ -390,6 +391,11 @@ def test_an_output_that_a_sink_has_not_made_is_refused(bucket: Bucket) -> None:
     obstore.put(bucket.store(), "some/prefix/hf/exchange=x/date=y/a.parquet", b"")
     with pytest.raises(UsageError, match="the output already holds rows that no sink has written"):
         opened(bucket.address, settings_of(bucket.options()))
+
+
+def test_compact_refuses_an_address() -> None:
+    with pytest.raises(UsageError, match="compact works on folders"):
+        compact(Path("s3://bucket/prefix"), Settings())
 
 
 def test_an_output_keeps_its_format(bucket: Bucket) -> None:
