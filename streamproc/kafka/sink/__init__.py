@@ -26,8 +26,8 @@ A segment takes these steps; what a crash leaves at each of them is mended as sa
 
 A reader sees a file whole from step 4 on, and never before.
 
-In an object store (`objects`) step 2 is an upload, step 3 a conditional put, step 4 a copy within the store and then the
-deletion of what has waited. With Delta tables (`delta`) steps 3 and 4 are one: the commit to the table's log.
+In an object store (`objects`) step 2 is an upload, step 3 a conditional put, step 4 a copy within the store and then
+the deletion of what has waited. With Delta tables (`delta`) steps 3 and 4 are one: the commit to the table's log.
 """
 
 from streamproc.kafka.sink.program import sink
