@@ -7,12 +7,12 @@ READY := $(VENV)/.ready
 VALUES := deploy/helm/streamproc/values.schema.json
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo kafka test chaos lint types bench docs clean setup
+.PHONY: help demo kafka test test-go tools chaos lint types bench docs clean setup
 
 help:
 	@echo "make demo   simulate a market, run it, and show features and bars"
 	@echo "make kafka  start a Kafka broker on localhost:9092, until Ctrl-C"
-	@echo "make test   run the tests"
+	@echo "make test   run the tests            make test-go  run those against an S3 server, built with Go"
 	@echo "make chaos  kill members and brokers at random for a minute, and compare: SEED=7 DURATION=600"
 	@echo "make lint   check the style          make types  check the types"
 	@echo "make bench  measure the speed        make docs   write the pages that are made from the code"
@@ -25,7 +25,13 @@ kafka: $(READY)
 	@$(BIN)/python -m tests.broker
 
 test: $(READY)
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -m "not go" -n 4 --dist worksteal
+
+tools: $(READY)
+	$(BIN)/python -m tests.go_tools
+
+test-go: tools
+	$(BIN)/pytest -m go -n 2 --dist loadfile tests/kafka
 
 chaos: SEED ?= 1
 chaos: DURATION ?= 60

@@ -72,10 +72,22 @@ def free_ports(count: int) -> list[int]:
 
 
 class Broker:
-    """A broker with its folder. It can be killed and started again on the same data."""
+    """A broker with its folder. It can be killed and started again on the same data.
 
-    def __init__(self, folder: Path, port: int | None = None, properties: Mapping[str, str] | None = None) -> None:
+    Parameters
+    ----------
+    scram : passwords of users that it knows from its first start on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        properties: Mapping[str, str] | None = None,
+        scram: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
+        self._scram = scram or {}
         ports = free_ports(2)
         self.port = port or ports[0]
         self._properties = self._settings(ports[1]) | dict(properties or {})
@@ -161,7 +173,9 @@ class Broker:
         self._properties_file.write_text("".join(lines))
         if not (self.folder / "data").exists():
             cluster = str(uuid.uuid4())
-            self.tool("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties_file))
+            users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self._scram.items()]
+            added = [argument for user in users for argument in ("--add-scram", user)]
+            self.tool("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties_file), *added)
 
     def _java(self, main: str, *arguments: str) -> list[str]:
         tuned = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx768m"]

@@ -1,6 +1,6 @@
 """Programs that tests need and that come as Go modules: built once, of a pinned version, and kept between runs.
 
-`python -m tests.go_tools` builds all of them, for whoever wants that done before.
+`python -m tests.go_tools` builds them, for whoever wants that done before.
 """
 
 import fcntl
@@ -28,7 +28,6 @@ class GoTool(NamedTuple):
         return self.package.split("/")[-2] if last.startswith("v") and last[1:].isdigit() else last
 
 
-HELM = GoTool("helm.sh/helm/v3/cmd/helm", "v3.19.2", ("-ldflags=-s -w",))
 VERSITYGW = GoTool("github.com/versity/versitygw/cmd/versitygw", "v1.8.0", ("-ldflags=-s -w",))
 """An S3 server. Older ones let two writers that come together both create an object, in spite of `If-None-Match: *`."""
 
@@ -65,5 +64,4 @@ def _build(tool: GoTool, program: Path) -> None:
 
 
 if __name__ == "__main__":
-    for one in (HELM, VERSITYGW):
-        sys.stdout.write(f"{built(one)}\n")
+    sys.stdout.write(f"{built(VERSITYGW)}\n")

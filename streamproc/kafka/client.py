@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from streamproc.config import KafkaConfig
 from streamproc.errors import StreamprocError, UsageError
 from streamproc.kafka.credentials import WatchedConsumer, WatchedProducer, secrets, watch
+from streamproc.kafka.tls import speaks_tls, why_not_trusted
 
 T = TypeVar("T")
 Made = TypeVar("Made", AdminClient, WatchedConsumer, WatchedProducer)
@@ -81,6 +82,12 @@ _LACKING = {
 _PLAIN_OR_NOT = re.compile(r"security\.protocol|a PLAINTEXT broker listener")
 """Within the text of an error where one side speaks TLS and the other does not."""
 
+_ALERT = re.compile(r"\balert\b")
+"""Within the text of an error where a broker has refused this side's certificate, or that there is none."""
+
+_UNTRUSTED = "certificate could not be verified"
+"""Within the text of an error about a broker's certificate."""
+
 _PASSING = {
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TIMED_OUT,
@@ -127,6 +134,8 @@ def _hint(error: KafkaError, where: str, right: str) -> str:
         return f"grant this user {right or mostly} on the {kind}{named}: see docs/security.md"
     if _PLAIN_OR_NOT.search(error.str()):
         return "check kafka.properties: security.protocol must be that of the brokers' port"
+    if _ALERT.search(error.str()):
+        return "the brokers ask for a certificate: check kafka.properties: ssl.certificate.location, ssl.key.location"
     return _HINTS.get(error.code(), "")
 
 
@@ -188,14 +197,26 @@ def admin(kafka: KafkaConfig) -> AdminClient:
     faults: deque[KafkaError] = deque(maxlen=MOST_FAULTS)
     client = _made(AdminClient, "cannot reach Kafka", kafka, {}, {"error_cb": faults.append})
     with told("cannot reach Kafka", kafka.bootstrap_servers):
-        _await_answer(client, faults)
+        try:
+            _await_answer(client, faults, kafka)
+        except KafkaException as error:
+            raise _explained(error.args[0], kafka) from error
     return client
 
 
-def _await_answer(client: AdminClient, faults: deque[KafkaError]) -> None:
+def _explained(error: KafkaError, kafka: KafkaConfig) -> KafkaException:
+    """The error, with what is wrong with a certificate where it is about one."""
+    why = ""
+    if _UNTRUSTED in error.str():
+        why = why_not_trusted(kafka.bootstrap_servers, properties(kafka, {}))
+    return KafkaException(KafkaError(error.code(), f"{why}: {error.str()}") if why else error)
+
+
+def _await_answer(client: AdminClient, faults: deque[KafkaError], kafka: KafkaConfig) -> None:
     """Wait for a broker's answer, no longer than what the connections meet leaves hope for one."""
     deadline = time.monotonic() + REACH_SECONDS
     patience = ANSWER_SECONDS
+    protocol = kafka.properties.get("security.protocol", "plaintext")
     while True:
         left = deadline - time.monotonic()
         try:
@@ -204,6 +225,9 @@ def _await_answer(client: AdminClient, faults: deque[KafkaError]) -> None:
         except KafkaException as error:
             client.poll(0)
             met = _hopeless(faults)
+            plain = patience == 2 * ANSWER_SECONDS and protocol.lower().endswith("plaintext")
+            if plain and speaks_tls(kafka.bootstrap_servers):
+                met = KafkaError(KafkaError._SSL, f"the port speaks TLS, and security.protocol is {protocol}")
             if met or left <= patience or not passes(error.args[0]):
                 raise KafkaException(met or [error.args[0], *faults][-1]) from error
         patience *= 2
@@ -212,7 +236,11 @@ def _await_answer(client: AdminClient, faults: deque[KafkaError]) -> None:
 def _hopeless(faults: Iterable[KafkaError]) -> KafkaError | None:
     """An error that waiting does not mend: of passwords and certificates; and of TLS or not, when it comes again."""
     plain = [fault for fault in faults if _PLAIN_OR_NOT.search(fault.str())]
-    final = [fault for fault in faults if fault.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL}]
+    final = [
+        fault
+        for fault in faults
+        if fault.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL} or _ALERT.search(fault.str())
+    ]
     return next(iter([*final, *plain[2:]]), None)
 
 

@@ -57,7 +57,11 @@ def secrets(kafka: KafkaConfig) -> dict[str, Any]:
     found: dict[str, Any] = {name: _read(path, name) for name, path in kafka.property_files.items()}
     for name, value in (kafka.properties | found).items():
         remember(f"kafka.properties.{name}", value)
+    for name, value in kafka.properties.items():
+        if name.startswith("ssl.") and name.endswith(".location") and value != "probe" and not Path(value).exists():
+            raise _unreadable(value, name, "there is no such file")
     if kafka.oauth_token_file is not None:
+        token(kafka.oauth_token_file, "")  # librdkafka would wait for a good one
         found["oauth_cb"] = partial(token, kafka.oauth_token_file)
     return found
 
@@ -67,12 +71,16 @@ def _read(path: str, name: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(
-            f"the file that holds {name} cannot be read: {reason}",
-            where=path,
-            hint="see kafka.property_files and kafka.oauth_token_file, and who may read the file",
-        ) from error
+        reason = str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"
+        raise _unreadable(path, name, reason) from error
+
+
+def _unreadable(path: str, name: str, reason: str) -> UsageError:
+    return UsageError(
+        f"the file that holds {name} cannot be read: {reason}",
+        where=path,
+        hint="see `streamproc config show` for where it is named, and who may read it",
+    )
 
 
 def token(path: str, _config: str) -> tuple[str, float, str, dict[str, str]]:
@@ -80,7 +88,7 @@ def token(path: str, _config: str) -> tuple[str, float, str, dict[str, str]]:
 
     Raises `StreamprocError`, which librdkafka tells as an error of authentication.
     """
-    text = _read(path, "the token").strip()
+    text = _read(path, "kafka.oauth_token_file").strip()
     remember("kafka.properties.token", text)
     told = claims(text)
     expires_s = told.get("exp", time.time() + OPAQUE_SECONDS)

@@ -281,6 +281,8 @@ class PackedStream:
         single = (bytes((byte,)) for byte in self.raw.read_again(broken, end))
         decoder = self._packing.decoder()
         for piece in itertools.chain(whole, single):
+            if decoder.eof:  # fed byte by byte, zstd may find an end where it found a fault
+                return
             data = piece
             while data or not (decoder.needs_input or decoder.eof):
                 try:

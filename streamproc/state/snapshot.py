@@ -38,6 +38,9 @@ HEAD_KIND, BOOK_KIND, TRADE_KIND, ID_KIND = range(4)
 KIND_NAMES = ("head", "books", "trades", "trade ids")
 RECOVERY = "start afresh with --fresh, or restore the state's folder from a copy"
 
+MOST_ELEMENTS = 1 << 53
+"""Of a ring, ever: a thousand a second make so many in 280,000 years."""
+
 WORD = 8
 HEAD_WORDS, BAR_WORDS, CLOSE_WORDS = HEAD.itemsize // WORD, BAR.itemsize // WORD, CLOSE.itemsize // WORD
 BOOK_WORDS, TRADE_WORDS, ID_WORDS = (point.itemsize // WORD for point in (BOOK_POINT, TRADE_POINT, ID_POINT))
@@ -223,6 +226,20 @@ def begin_ring(ring: Struct) -> tuple[int, int]:
 
 
 @part
+def is_sound(ring: Struct) -> bool:
+    """Whether a stored ring's numbers are such as a ring can have, far from where they would overflow."""
+    sound: bool = 0 <= ring.block <= ring.head // PAGE + 1 and ring.head <= MOST_ELEMENTS
+    return sound
+
+
+@part
+def head_is_sound(head: Struct) -> bool:
+    """Whether what places and loops are made from lies within bounds; all else are numbers that only count."""
+    rings: bool = is_sound(head.books) and is_sound(head.trades) and is_sound(head.ids)
+    return rings and 0 <= head.segment <= head.books.head and 0 <= head.pages_at_book <= MOST_ELEMENTS
+
+
+@part
 def load_rings(values: Ints, pieces: StructArray, at: int, symbol: int, arrays: Arrays) -> tuple[int, int, int]:
     """Append all elements of a symbol's live blocks anew: (place after them, 0, 0), or (NONE, kind, block) at fault."""
     head = arrays.head[symbol]
@@ -271,6 +288,8 @@ def load_symbols(
         if piece.size < fixed or piece.size != fixed + values[start + fixed - 1] * (BAR_WORDS + 1):
             return symbol, HEAD_KIND, 0
         words.head[symbol] = values[start : start + HEAD_WORDS]
+        if not head_is_sound(arrays.head[symbol]):
+            return symbol, HEAD_KIND, 0
         words.closes[symbol] = values[start + HEAD_WORDS : start + fixed - 1]
         for w in range(start + fixed, start + piece.size, BAR_WORDS + 1):
             if not 0 <= values[w] < 2 * durations:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,26 +32,31 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with container:
             yield container.get_bootstrap_server()
         return
-    with shared_broker(tmp_path_factory) as servers:
-        yield servers
+    with shared_broker(tmp_path_factory, "kafka", lambda folder: Broker(folder, properties=QUICK)) as folder:
+        yield (folder / "address").read_text()
 
 
 @contextmanager
-def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One broker for all processes that run tests at the same time: the first starts it, and stops it as the last."""
+def shared_broker(
+    tmp_path_factory: pytest.TempPathFactory, name: str, made: Callable[[Path], Broker]
+) -> Iterator[Path]:
+    """One broker for all processes that run tests at the same time: the first starts it, and stops it as the last.
+
+    Gives its folder; the file `address` in it tells where it serves.
+    """
     here = tmp_path_factory.getbasetemp()
-    folder = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
-    users, address = folder / "broker-users", folder / "broker-address"
+    shared = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+    folder, users = shared / name, shared / f"{name}-users"
     broker = None
-    with locked(folder):
+    with locked(shared):
         users.mkdir(exist_ok=True)
         (users / str(os.getpid())).touch()
-        if not address.exists():
-            broker = Broker(folder / "kafka", properties=QUICK)
+        if not (folder / "address").exists():
+            broker = made(folder)
             broker.start()
-            address.write_text(broker.bootstrap_servers)
+            (folder / "address").write_text(broker.bootstrap_servers)
     try:
-        yield address.read_text()
+        yield folder
     finally:
         (users / str(os.getpid())).unlink()
         if broker:

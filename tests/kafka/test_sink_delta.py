@@ -27,6 +27,8 @@ from tests.kafka.segments import CONFIG, RECORDS, SOURCE, commit_rest, partition
 from tests.parquet_rows import table_rows
 from tests.s3 import Server, running_server
 
+pytestmark = pytest.mark.go
+
 STEP = 40
 """Rows of a segment."""
 APPLICATION = f"streamproc.sink/{SOURCE.folder}"

@@ -35,6 +35,8 @@ from tests.kafka.segments import RECORDS, SOURCE, commit_rest, partition_over
 from tests.parquet_rows import table_rows
 from tests.s3 import ACCESS_KEY, SECRET_KEY, Bucket, Cut, Server, proxy_before, running_server
 
+pytestmark = pytest.mark.go
+
 STEP = 40
 """Rows of a segment."""
 

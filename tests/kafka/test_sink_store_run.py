@@ -23,6 +23,8 @@ from tests.kafka.topics import make_topics
 from tests.outputs import contents
 from tests.s3 import SECRET_KEY, Bucket, Server, running_server
 
+pytestmark = pytest.mark.go
+
 PROMPT = {"max_age": 0.3, "idle": 0.3, "segment_rows": 60}
 
 

@@ -33,6 +33,24 @@ class Record(NamedTuple):
         """Where its files waited."""
         return Attempt(self.start, self.next, self.attempt).folder
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether a sink may have written it: it leads on, and its files lie within the output."""
+        numbers = (self.start, self.next, self.rows)
+        return (
+            all(type(number) is int for number in numbers)
+            and 0 <= self.start < self.next
+            and isinstance(self.attempt, str)
+            and self.attempt.isalnum()
+            and isinstance(self.files, list)
+            and all(isinstance(file, str) and is_inside(file) for file in self.files)
+        )
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name relative to the output leads to a place within it."""
+    return bool(name) and "\0" not in name and not {"", ".", ".."} & {*name.split("/")}
+
 
 class Chain:
     """Commits by records, each of which leads to the next."""
@@ -92,7 +110,10 @@ class Chain:
         for name in ("_checkpoint", "_genesis"):
             content = self._storage.read(f"{self._commits}/{name}")
             if content is not None:
-                return int(self._loaded(content, name)["next"])
+                found = self._loaded(content, name).get("next")
+                if type(found) is not int or found < 0:
+                    raise self._damaged(name)
+                return found
         first = first_offset()
         if first:
             _logger.warning("%s: what was before offset %d was deleted before a sink read it", self._source, first)
@@ -111,9 +132,12 @@ class Chain:
         if content is None:
             return None
         try:
-            return Record(**self._loaded(content, f"{start}.json"))
+            record = Record(**self._loaded(content, f"{start}.json"))
         except TypeError as error:
             raise self._damaged(f"{start}.json") from error
+        if record.start != start or not record.is_sound:
+            raise self._damaged(f"{start}.json")
+        return record
 
     def _loaded(self, content: bytes, name: str) -> dict[str, Any]:
         try:
@@ -143,5 +167,5 @@ class Chain:
         """
         for name in self._storage.names(self._pending):
             start, _, attempt = name.partition("-")
-            if attempt and int(start) < end and self.is_taken(int(start)):
+            if attempt and start.isdecimal() and int(start) < end and self.is_taken(int(start)):
                 self._storage.delete(f"{self._pending}/{name}")
