@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from streamproc.config import KafkaConfig, Settings, StateConfig
-from streamproc.kafka.process import member, quiet
+from streamproc.kafka.process import program, quiet
 from streamproc.kafka.process.quiet import LOOK_SECONDS, QuietWatch
 from streamproc.local.idle import IdleClock
 from streamproc.local.run import process_files
@@ -193,7 +193,7 @@ class Clock:
 @pytest.fixture
 def clock(often: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(member, "Member", partial(member.Member, clock=clock))
+    monkeypatch.setattr(program, "Member", partial(program.Member, clock=clock))
     return clock
 
 
