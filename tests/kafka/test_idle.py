@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streamproc.config import KafkaConfig, Settings, StateConfig
 from streamproc.kafka.process import program, quiet
+from streamproc.kafka.process.member import Member
 from streamproc.kafka.process.quiet import LOOK_SECONDS, QuietWatch
 from streamproc.local.idle import IdleClock
 from streamproc.local.run import process_files
@@ -193,7 +194,7 @@ class Clock:
 @pytest.fixture
 def clock(often: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(program, "Member", partial(program.Member, clock=clock))
+    monkeypatch.setattr(program, "Member", partial(Member, clock=clock))
     return clock
 
 
